@@ -1,0 +1,39 @@
+# Everything one does with this repository. `make` alone lists the targets.
+
+CARGO ?= cargo
+# Further arguments: of the demo (run), of the test runner (test), of the benches (bench).
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check fmt bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## build the program and run the demo (ARGS="…" go to scripts/demo.sh)
+	$(CARGO) build --locked --release
+	scripts/demo.sh $(ARGS)
+
+# The documentation's tests come first, so that the last lines are those of the rest.
+test: ## run every test (with cargo-nextest where it is installed)
+	$(CARGO) test --locked --workspace --doc
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		set -x; $(CARGO) nextest run --locked --workspace $(ARGS); \
+	else \
+		set -x; $(CARGO) test --locked --workspace --lib --bins --tests --examples $(ARGS); \
+	fi
+
+check: ## formatting, lints, the library without its features, the documentation
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) build --locked --no-default-features --lib
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --workspace
+
+fmt: ## format the code
+	$(CARGO) fmt --all
+
+bench: ## run the benchmarks (ARGS="NAME" for one)
+	$(CARGO) bench --locked --workspace --bench '*' -- $(ARGS)
+
+clean: ## remove what was built
+	$(CARGO) clean

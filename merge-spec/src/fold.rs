@@ -1,0 +1,289 @@
+//! The fold (M1), and what applying each operation means (M4 to M7, M9, M11 to M13).
+//!
+//! Removals are long enough for a file of their own, `removal.rs`; what becomes a conflict is in
+//! `conflict.rs`. Where a rule says that an author is refused (an add of a taken name, a move below
+//! itself), nothing is checked here: a change set of one replica meets another tree on every other.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::change::{ChangeSet, NodeId, Operation, Origin, SetId, Stamp};
+use crate::conflict::{Item, Kind};
+use crate::node::{
+    NameCause, NameWrite, Node, OrderWrite, ParentCause, ParentWrite, PropertyChange,
+    PropertyWrite, SkippedMove,
+};
+use crate::tree::{Author, Tree};
+
+/// The state that a set of change sets leads to.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Fold {
+    pub(crate) tree: Tree,
+    held: BTreeSet<SetId>,
+    voided: BTreeSet<SetId>,
+}
+
+impl Fold {
+    /// Every node there is, trashed ones and the root included.
+    #[must_use]
+    pub fn nodes(&self) -> &BTreeMap<NodeId, Node> {
+        &self.tree.nodes
+    }
+
+    /// The change sets that were not applied since something they depend on is missing (M2).
+    #[must_use]
+    pub fn held(&self) -> &BTreeSet<SetId> {
+        &self.held
+    }
+
+    /// The all-or-nothing change sets that count as empty (M13).
+    #[must_use]
+    pub fn voided(&self) -> &BTreeSet<SetId> {
+        &self.voided
+    }
+}
+
+/// Folds change sets, given in any order, into the state they stand for (M1).
+///
+/// One that is given twice counts once. One that depends on something missing is held: left out,
+/// with all that depends on it (M2).
+#[must_use]
+pub fn fold(change_sets: &[ChangeSet]) -> Fold {
+    // M1: in the order of their ids.
+    let by_id: BTreeMap<SetId, &ChangeSet> = change_sets.iter().map(|set| (set.id, set)).collect();
+
+    let mut tree = Tree::empty();
+    let mut applied: BTreeMap<(Origin, u64), SetId> = BTreeMap::new();
+    let mut histories: BTreeMap<SetId, BTreeSet<SetId>> = BTreeMap::new();
+    let (mut held, mut voided) = (BTreeSet::new(), BTreeSet::new());
+
+    for (id, set) in by_id {
+        // M2: what its author had seen is what it depends on, with all that those had seen. Since
+        // that has smaller ids it has had its turn; if it has not, it is missing.
+        let dependencies: Option<Vec<SetId>> =
+            set.dependencies.iter().map(|named| applied.get(named).copied()).collect();
+        let Some(dependencies) = dependencies else {
+            held.insert(id);
+            continue;
+        };
+        let mut seen = BTreeSet::new();
+        for dependency in dependencies {
+            seen.insert(dependency);
+            seen.extend(&histories[&dependency]);
+        }
+
+        // M13: an all-or-nothing set is tried; if anything in it goes wrong, the tree is again
+        // what it was, conflicts included, as if the set had no operations.
+        let before = set.all_or_nothing.then(|| tree.clone());
+        let author = Author { set: id, seen: &seen };
+        let mut whole = true;
+        for (index, operation) in set.operations.iter().enumerate() {
+            let index = u32::try_from(index).expect("a change set has at most a MiB");
+            let outcome = tree.apply(operation, Stamp { set: id, index }, &author);
+            whole &= outcome == Outcome::Fits;
+        }
+        if let Some(before) = before.filter(|_| !whole) {
+            tree = before;
+            tree.report(Kind::Voided, id, None, NodeId::ROOT, Item::Node);
+            voided.insert(id);
+        }
+
+        applied.insert((id.origin, set.sequence), id);
+        histories.insert(id, seen);
+    }
+    Fold { tree, held, voided }
+}
+
+/// What an operation means for the change set it is in, should that be all-or-nothing (M13).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Outcome {
+    /// It did what its author meant, or nothing was left to do.
+    Fits,
+    /// It was skipped, landed in the trash, or made its node clash with another.
+    Voids,
+}
+
+impl Outcome {
+    fn voids_if(wrong: bool) -> Outcome {
+        if wrong { Outcome::Voids } else { Outcome::Fits }
+    }
+}
+
+impl Tree {
+    /// Applies one operation.
+    fn apply(&mut self, operation: &Operation, stamp: Stamp, by: &Author<'_>) -> Outcome {
+        match operation {
+            Operation::Add { parent, name, k } => {
+                self.add(NodeId::of_add(*parent, name, *k), *parent, name, stamp, by)
+            }
+            Operation::AddUnique { parent, name } => {
+                self.add(NodeId::of_add_unique(stamp), *parent, name, stamp, by)
+            }
+            Operation::Remove { node } => self.remove(*node, stamp, by),
+            Operation::Move { node, parent, name } => {
+                self.move_to(*node, *parent, name.as_deref(), stamp, by)
+            }
+            Operation::Rename { node, name } => self.rename(*node, name, stamp, by),
+            Operation::Set { node, property, value } => {
+                self.write(*node, property, PropertyChange::Set(value.clone()), stamp, by)
+            }
+            Operation::Unset { node, property } => {
+                self.write(*node, property, PropertyChange::Unset, stamp, by)
+            }
+            Operation::Inc { node, property, delta } => {
+                self.write(*node, property, PropertyChange::Inc(*delta), stamp, by)
+            }
+            Operation::Order { node, key } => self.order(*node, key, stamp, by),
+        }
+    }
+
+    /// M12: an operation on a node that the fold does not know is skipped.
+    pub(crate) fn unknown(&mut self, node: NodeId, stamp: Stamp) -> Outcome {
+        self.report(Kind::UnknownNode, stamp.set, None, node, Item::Node);
+        Outcome::Voids
+    }
+
+    /// M6.
+    fn add(&mut self, id: NodeId, parent: NodeId, name: &str, stamp: Stamp, by: &Author<'_>) -> Outcome {
+        if !self.contains(parent) {
+            return self.unknown(parent, stamp); // M12
+        }
+        let under_trash = self.trashed(parent);
+        let known = self.contains(id);
+        let live = known && !self.trashed(id);
+
+        let outcome = if !known {
+            // Unknown: it comes to be under its parent, even under a trashed one.
+            self.nodes.insert(id, Node::default());
+            self.place_by_add(id, parent, name, stamp);
+            Outcome::voids_if(under_trash || self.clashes(id))
+        } else if live {
+            // Known and not trashed: nothing changes.
+            self.report_elsewhere(id, parent, name, by);
+            Outcome::Fits
+        } else if under_trash {
+            // Known and trashed, as is the parent: nothing changes.
+            Outcome::Voids
+        } else {
+            // Known and trashed, but the parent is not: it comes back there under that name, and
+            // empty. Its older properties no longer count; each child goes to the trash by itself.
+            for child in self.children(id) {
+                let write = ParentWrite { stamp, to: NodeId::TRASH, cause: ParentCause::Emptied };
+                self.node_mut(child).parents.push(write);
+            }
+            self.node_mut(id).emptied = Some(stamp);
+            self.place_by_add(id, parent, name, stamp);
+            Outcome::voids_if(self.clashes(id))
+        };
+
+        self.node_mut(id).touched.push((stamp, Item::Node));
+        if under_trash {
+            self.report_in_trash(id, stamp, Item::Node);
+        }
+        outcome
+    }
+
+    fn place_by_add(&mut self, id: NodeId, parent: NodeId, name: &str, stamp: Stamp) {
+        let node = self.node_mut(id);
+        node.parents.push(ParentWrite { stamp, to: parent, cause: ParentCause::Add });
+        node.names.push(NameWrite { stamp, name: name.to_owned(), cause: NameCause::Add });
+    }
+
+    /// M9, of a move that names another parent than its node had in its author's view.
+    fn move_to(
+        &mut self,
+        id: NodeId,
+        parent: NodeId,
+        name: Option<&str>,
+        stamp: Stamp,
+        by: &Author<'_>,
+    ) -> Outcome {
+        for named in [id, parent] {
+            if !self.contains(named) {
+                return self.unknown(named, stamp); // M12
+            }
+        }
+        // A cycle; this is looked at first. The reason is the newest parent write on the way from
+        // the new parent up to, and without, the moved node.
+        if self.at_or_below(parent, id) {
+            let way = self.upwards(parent).take_while(|up| *up != id);
+            let reason = way.filter_map(|up| self.node(up).parent()).map(|write| write.stamp).max();
+            return self.skip(Kind::Cycle, id, reason, stamp);
+        }
+        // A trashed target. The reason is the write that put its nearest ancestor-or-self that is
+        // itself in the trash there.
+        if self.trashed(parent) {
+            let reason = self.node(self.top(parent)).parent().map(|write| write.stamp);
+            return self.skip(Kind::TargetRemoved, id, reason, stamp);
+        }
+        self.report_overtaken_parent(id, parent, by);
+        let write = ParentWrite { stamp, to: parent, cause: ParentCause::Move };
+        self.node_mut(id).parents.push(write);
+        self.node_mut(id).touched.push((stamp, Item::Parent));
+        if let Some(name) = name {
+            self.give_name(id, name, stamp, by);
+        }
+        Outcome::voids_if(self.clashes(id))
+    }
+
+    /// M9: a move is skipped as a whole, its name included.
+    fn skip(&mut self, kind: Kind, id: NodeId, reason: Option<Stamp>, stamp: Stamp) -> Outcome {
+        self.node_mut(id).skipped.push(SkippedMove { stamp, reason });
+        self.report(kind, stamp.set, reason.map(|write| write.set), id, Item::Parent);
+        Outcome::Voids
+    }
+
+    /// M9, of a move to what was the same parent in its author's view: the name alone is written,
+    /// also that of a trashed node.
+    fn rename(&mut self, id: NodeId, name: &str, stamp: Stamp, by: &Author<'_>) -> Outcome {
+        if !self.contains(id) {
+            return self.unknown(id, stamp); // M12
+        }
+        self.give_name(id, name, stamp, by);
+        self.edited(id, stamp, Item::Name, self.clashes(id))
+    }
+
+    fn give_name(&mut self, id: NodeId, name: &str, stamp: Stamp, by: &Author<'_>) {
+        self.report_overwritten_name(id, name, by);
+        let write = NameWrite { stamp, name: name.to_owned(), cause: NameCause::Given };
+        self.node_mut(id).names.push(write);
+    }
+
+    /// M4, M5: a write of a property.
+    fn write(
+        &mut self,
+        id: NodeId,
+        property: &str,
+        change: PropertyChange,
+        stamp: Stamp,
+        by: &Author<'_>,
+    ) -> Outcome {
+        if !self.contains(id) {
+            return self.unknown(id, stamp); // M12
+        }
+        self.report_overwritten_value(id, property, &change, by);
+        let writes = self.node_mut(id).properties.entry(property.to_owned()).or_default();
+        writes.push(PropertyWrite { stamp, change });
+        self.edited(id, stamp, Item::Property(property.to_owned()), false)
+    }
+
+    /// M11: the key is stored as the author computed it.
+    fn order(&mut self, id: NodeId, key: &[u8], stamp: Stamp, by: &Author<'_>) -> Outcome {
+        if !self.contains(id) {
+            return self.unknown(id, stamp); // M12
+        }
+        self.report_overwritten_order(id, key, by);
+        self.node_mut(id).orders.push(OrderWrite { stamp, key: key.to_vec() });
+        self.edited(id, stamp, Item::Order, false)
+    }
+
+    /// What all edits share: they take effect on trashed nodes too, but are reported there (M14),
+    /// and void a set that is all-or-nothing (M13).
+    fn edited(&mut self, id: NodeId, stamp: Stamp, item: Item, clashes: bool) -> Outcome {
+        self.node_mut(id).touched.push((stamp, item.clone()));
+        let trashed = self.trashed(id);
+        if trashed {
+            self.report_in_trash(id, stamp, item);
+        }
+        Outcome::voids_if(trashed || clashes)
+    }
+}

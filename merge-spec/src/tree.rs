@@ -1,0 +1,111 @@
+//! The tree that the fold works on, and the questions the rules ask of it.
+//!
+//! Every question is answered by walking or scanning all there is. The trash is a parent that is
+//! no node, so a walk upwards from something trashed ends below it and never meets the root.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::change::{NodeId, SetId, Stamp};
+use crate::conflict::{Conflict, UnderRemoved};
+use crate::node::Node;
+
+/// All nodes, and the conflicts so far.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Tree {
+    pub(crate) nodes: BTreeMap<NodeId, Node>,
+    /// Conflicts that nothing later in the fold can take back.
+    pub(crate) conflicts: BTreeSet<Conflict>,
+    /// Conflicts that depend on whether the node is trashed in the end.
+    pub(crate) under_removed: Vec<UnderRemoved>,
+}
+
+/// Whose operation is being applied: its change set, and all that its author had seen (M2).
+pub(crate) struct Author<'a> {
+    pub(crate) set: SetId,
+    pub(crate) seen: &'a BTreeSet<SetId>,
+}
+
+impl Author<'_> {
+    /// Whether the author had not seen what that stamp belongs to. One's own is never unseen.
+    pub(crate) fn unseen(&self, stamp: Stamp) -> bool {
+        stamp.set != self.set && !self.seen.contains(&stamp.set)
+    }
+}
+
+impl Tree {
+    /// The tree before the first change set: a root.
+    pub(crate) fn empty() -> Tree {
+        Tree {
+            nodes: BTreeMap::from([(NodeId::ROOT, Node::default())]),
+            conflicts: BTreeSet::new(),
+            under_removed: Vec::new(),
+        }
+    }
+
+    pub(crate) fn contains(&self, id: NodeId) -> bool {
+        self.nodes.contains_key(&id)
+    }
+
+    pub(crate) fn node(&self, id: NodeId) -> &Node {
+        self.nodes.get(&id).expect("only ids of known nodes are asked for")
+    }
+
+    pub(crate) fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        self.nodes.get_mut(&id).expect("only ids of known nodes are asked for")
+    }
+
+    /// The parent of a node, the trash included; none for the root.
+    pub(crate) fn parent(&self, id: NodeId) -> Option<NodeId> {
+        self.node(id).parent().map(|write| write.to)
+    }
+
+    /// The name of a node; empty for the root.
+    pub(crate) fn name(&self, id: NodeId) -> &str {
+        self.node(id).name().map_or("", |write| &write.name)
+    }
+
+    /// The node, its parent, and so on, up to the root or to the last one before the trash.
+    pub(crate) fn upwards(&self, id: NodeId) -> impl Iterator<Item = NodeId> {
+        std::iter::successors(Some(id), |at| self.parent(*at).filter(|up| *up != NodeId::TRASH))
+    }
+
+    /// The topmost of [`Tree::upwards`]: the root or, for what is trashed, the nearest
+    /// ancestor-or-self that is itself in the trash.
+    pub(crate) fn top(&self, id: NodeId) -> NodeId {
+        self.upwards(id).last().expect("the walk starts with the node itself")
+    }
+
+    /// Whether the node is itself in the trash.
+    pub(crate) fn in_trash(&self, id: NodeId) -> bool {
+        self.parent(id) == Some(NodeId::TRASH)
+    }
+
+    /// Whether the node or an ancestor of it is in the trash.
+    pub(crate) fn trashed(&self, id: NodeId) -> bool {
+        self.top(id) != NodeId::ROOT
+    }
+
+    /// Whether the node is `above` or below it.
+    pub(crate) fn at_or_below(&self, id: NodeId, above: NodeId) -> bool {
+        self.upwards(id).any(|up| up == above)
+    }
+
+    /// How many steps up from the node `above` is; none where it is not above it.
+    pub(crate) fn steps_below(&self, id: NodeId, above: NodeId) -> Option<usize> {
+        self.upwards(id).position(|up| up == above)
+    }
+
+    /// The children of a node, by id.
+    pub(crate) fn children(&self, of: NodeId) -> Vec<NodeId> {
+        self.nodes.keys().copied().filter(|id| self.parent(*id) == Some(of)).collect()
+    }
+
+    /// Whether the node is live and another live node has its parent and its name (M10).
+    pub(crate) fn clashes(&self, id: NodeId) -> bool {
+        let Some(parent) = self.parent(id).filter(|_| !self.trashed(id)) else {
+            return false;
+        };
+        let name = self.name(id);
+        self.children(parent).iter().any(|other| *other != id && self.name(*other) == name)
+    }
+}

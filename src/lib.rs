@@ -1,0 +1,2 @@
+//! leveret: a replicated store for trees of nodes with properties.
+pub mod model;
