@@ -1,2 +1,3 @@
 //! leveret: a replicated store for trees of nodes with properties.
 pub mod model;
+pub mod storage;
