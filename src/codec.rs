@@ -1,5 +1,7 @@
 //! Every byte that goes to disk or wire, and its version.
 
 pub(crate) mod bytes;
+pub mod frame;
+pub mod handshake;
 pub mod record;
 pub mod state_key;
