@@ -22,7 +22,9 @@ pub struct Engine {
 
 /// Every change set that was ever made, shared by the engines of a test.
 #[derive(Clone, Default)]
-pub struct Log(Arc<Mutex<BTreeMap<(OriginId, Sequence), Arc<ChangeSet>>>>);
+pub struct Log(Arc<Mutex<Sets>>);
+
+type Sets = BTreeMap<(OriginId, Sequence), Arc<ChangeSet>>;
 
 impl Log {
     pub fn add(&self, set: Arc<ChangeSet>) {
