@@ -11,12 +11,17 @@
 //! has one encoding, and hashes are taken of the bytes as they came. `docs/reference/` describes
 //! the formats byte by byte; golden bytes in the tests hold them fast.
 
+pub(crate) mod bytes;
 pub mod change_set;
+pub mod frame;
+pub mod handshake;
 pub mod journal;
 pub mod key;
 pub mod mark;
 pub mod message;
 mod operation;
+pub mod record;
+pub mod state_key;
 mod text;
 
 use serde::{Deserialize, Serialize};

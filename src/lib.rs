@@ -2,5 +2,7 @@
 pub mod codec;
 pub mod merge;
 pub mod model;
+#[cfg(feature = "net")]
+pub mod net;
 pub mod replica;
 pub mod storage;

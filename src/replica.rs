@@ -35,7 +35,7 @@ use rand_chacha::ChaCha20Rng;
 
 use crate::merge::State;
 use crate::model::{OriginId, Predecessor, RepoId, Time};
-use crate::storage::{Storage, StorageError};
+use crate::storage::StorageError;
 
 pub use crate::codec::message::Message;
 pub use config::{Durability, Founder, ReplicaConfig};
@@ -177,7 +177,10 @@ impl Replica {
                     && self.batch.is_empty()
                     && self.checkpoints.is_empty()
                     && self.outputs.is_empty()
-                    && self.repos.values().all(|repo| repo.state.dirty_bytes() == 0)))
+                    && self
+                        .repos
+                        .values()
+                        .all(|repo| repo.state.dirty_bytes() == 0)))
     }
 
     /// Time, as the core sees it, never goes back.

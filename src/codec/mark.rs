@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(decode_clock(&bytes), Ok(Time(0x0102_0304_0506_0708)));
 
         let bytes = encode_sequence(Sequence(300));
-        assert_eq!(hex(&bytes), "GOLDEN_E");
+        assert_eq!(hex(&bytes), "930103c40491cd012c");
         assert_eq!(decode_sequence(&bytes), Ok(Sequence(300)));
 
         let witness = Witness {

@@ -197,7 +197,11 @@ impl Replica {
         }
         match repo.journal.reader().record(origin, sequence) {
             Ok(Some(record)) => Some(chain_hash(&record.body)),
-            _ => repo.journal.get(origin, sequence.next()).ok().map(|next| next.previous),
+            _ => repo
+                .journal
+                .get(origin, sequence.next())
+                .ok()
+                .map(|next| next.previous),
         }
     }
 
@@ -279,7 +283,10 @@ impl Replica {
                 bytes += link.body.len();
             }
             if count > FUTURE_CHANGE_SETS_MAX || bytes > FUTURE_BYTES_MAX {
-                room = (0..i).rev().find(|&j| links[j].seal.is_some()).map_or(0, |j| j + 1);
+                room = (0..i)
+                    .rev()
+                    .find(|&j| links[j].seal.is_some())
+                    .map_or(0, |j| j + 1);
                 break;
             }
         }
@@ -351,8 +358,7 @@ impl Replica {
             .iter()
             .map(|link| (link.change_set.sequence, link.hash))
             .find(|(sequence, hash)| {
-                *sequence > tip.sequence
-                    || self.hash_at(repo_id, origin, *sequence) != Some(*hash)
+                *sequence > tip.sequence || self.hash_at(repo_id, origin, *sequence) != Some(*hash)
             })
             .map_or(first, |(sequence, _)| sequence.min(tip.sequence));
         self.counters.forks += 1;
@@ -477,9 +483,7 @@ impl Replica {
 
     fn note_quarantine(&mut self, repo_id: RepoId, origin: OriginId, last: Sequence) {
         let key = key::quarantine(repo_id, origin);
-        self.batch
-            .notes
-            .insert(key, mark::encode_sequence(last));
+        self.batch.notes.insert(key, mark::encode_sequence(last));
     }
 
     fn refuse(&mut self, from: ConnectionId, repo: RepoId, origin: OriginId, refusal: Refusal) {
@@ -496,7 +500,7 @@ impl Replica {
         self.put(Output::Close { connection, reason });
     }
 
-    fn seal_place(&self, repo: RepoId, origin: OriginId) -> SealPlace {
+    pub(super) fn seal_place(&self, repo: RepoId, origin: OriginId) -> SealPlace {
         SealPlace {
             cluster: self.config.cluster,
             repo,

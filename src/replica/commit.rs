@@ -8,11 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::gossip::OwnChains;
 use super::output::{
     Alarm, CheckpointToken, CommitEvent, CommitToken, ConnectionId, Output, Receipt, Ticket,
 };
 use super::stream::{RUN_BYTES_MAX, RUN_CHANGE_SETS_MAX};
-use super::gossip::OwnChains;
 use super::{Durability, Replica, Repo};
 use crate::codec::journal::{self, Seal};
 use crate::codec::key;
@@ -203,8 +203,10 @@ impl Replica {
         self.tokens += 1;
         let token = CommitToken(self.tokens);
         self.counters.commits += 1;
-        self.counters.committed_bytes +=
-            records.iter().map(|(_, value)| value.len() as u64).sum::<u64>();
+        self.counters.committed_bytes += records
+            .iter()
+            .map(|(_, value)| value.len() as u64)
+            .sum::<u64>();
         self.in_flight = Some(InFlight {
             token,
             batch,
@@ -370,7 +372,10 @@ impl Replica {
     fn due_checkpoints(&self) -> Vec<RepoId> {
         self.repos
             .values()
-            .filter(|repo| self.checkpoint_due_of(repo).is_some_and(|at| at <= self.now))
+            .filter(|repo| {
+                self.checkpoint_due_of(repo)
+                    .is_some_and(|at| at <= self.now)
+            })
             .map(|repo| repo.id)
             .collect()
     }

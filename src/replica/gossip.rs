@@ -471,7 +471,9 @@ impl Replica {
             connection.has(repo, origin, end);
         } else if let Some(known) = connection.known.get_mut(&repo) {
             // It has not got what was thought.
-            known.heads.insert(origin, Sequence(first.0.saturating_sub(1)));
+            known
+                .heads
+                .insert(origin, Sequence(first.0.saturating_sub(1)));
         }
         if let Some(missing) = answered {
             connection.wants -= 1;
@@ -685,7 +687,11 @@ impl Replica {
                 .values()
                 .any(|repo| repo.holds.dependencies().next().is_some());
         let usual = self.config.tick_ms.max(5);
-        let base = if behind { TICK_BEHIND_MS.min(usual) } else { usual };
+        let base = if behind {
+            TICK_BEHIND_MS.min(usual)
+        } else {
+            usual
+        };
         let jitter = base / 5;
         let millis = self.rng.random_range(base - jitter..=base + jitter);
         self.now.plus_millis(millis)
@@ -704,9 +710,7 @@ impl Replica {
             // What is due and could not be asked for waits for an answer, or for a commit.
             .filter(|due| *due > self.now)
             .min();
-        missing
-            .unwrap_or(Time(u64::MAX))
-            .min(gossip.next_tick)
+        missing.unwrap_or(Time(u64::MAX)).min(gossip.next_tick)
     }
 }
 

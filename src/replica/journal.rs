@@ -11,7 +11,7 @@ use crate::codec::journal::{Seal, decode as decode_record};
 use crate::codec::message::{RANGE_RECORDS_MAX, SealedBytes};
 use crate::codec::{change_set, key};
 use crate::merge::History;
-use crate::model::{ChangeSet, ChangeSetId, OriginId, RepoId, Sequence};
+use crate::model::{ChangeSet, OriginId, RepoId, Sequence};
 use crate::storage::{Storage, StorageError};
 
 /// Most decoded change sets kept of those that are on disk.
@@ -58,7 +58,10 @@ impl JournalReader {
         origin: OriginId,
         sequence: Sequence,
     ) -> Result<Option<JournalRecord>, StorageError> {
-        let Some(bytes) = self.storage.get(&key::journal(self.repo, origin, sequence))? else {
+        let Some(bytes) = self
+            .storage
+            .get(&key::journal(self.repo, origin, sequence))?
+        else {
             return Ok(None);
         };
         let record =
@@ -249,15 +252,10 @@ impl Journal {
 impl History for Journal {
     fn change_set(
         &self,
-        id: ChangeSetId,
+        origin: OriginId,
         sequence: Sequence,
     ) -> Result<Arc<ChangeSet>, StorageError> {
-        let found = self.get(id.origin, sequence)?;
-        if found.id != id {
-            let reason = format!("its id is {}, not {id}", found.id);
-            return Err(damaged(id.origin, sequence, reason));
-        }
-        Ok(found)
+        self.get(origin, sequence)
     }
 }
 

@@ -172,7 +172,12 @@ fn add_missing(draft: &mut Draft, path: &NodePath) -> Result<(), SaveError> {
     Ok(())
 }
 
-fn set_missing(draft: &mut Draft, path: &NodePath, name: &str, text: &str) -> Result<(), SaveError> {
+fn set_missing(
+    draft: &mut Draft,
+    path: &NodePath,
+    name: &str,
+    text: &str,
+) -> Result<(), SaveError> {
     let Some(node) = draft.resolve(path)? else {
         return Ok(());
     };

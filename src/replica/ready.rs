@@ -164,10 +164,7 @@ impl Repo {
         let mut ready = Ready::default();
         let mut bytes = 0;
         while let Some(origin) = self.holds.queue.pop_first() {
-            loop {
-                let Some(stream) = self.streams.get(&origin).filter(|s| s.waiting() > 0) else {
-                    break;
-                };
+            while let Some(stream) = self.streams.get(&origin).filter(|s| s.waiting() > 0) {
                 if ready.change_sets.len() == MERGE_CHANGE_SETS_MAX || bytes > MERGE_BYTES_MAX {
                     self.holds.queue.insert(origin);
                     return Ok(ready);
@@ -331,7 +328,8 @@ impl Replica {
                 .filter(|(_, hold)| matches!(hold, Hold::Future(until) if *until <= now))
                 .map(|(origin, _)| *origin)
                 .collect();
-            due.into_iter().for_each(|origin| repo.holds.look_at(origin));
+            due.into_iter()
+                .for_each(|origin| repo.holds.look_at(origin));
         }
     }
 

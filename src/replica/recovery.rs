@@ -190,10 +190,12 @@ impl Replica {
         let own_key = self.identity.public();
         let mut newest_own = Time(0);
         for origin in origins {
-            let applied = heads.get(&origin).map_or(Reached::default(), |head| Reached {
-                sequence: head.sequence,
-                time: head.time,
-            });
+            let applied = heads
+                .get(&origin)
+                .map_or(Reached::default(), |head| Reached {
+                    sequence: head.sequence,
+                    time: head.time,
+                });
             self.clock.resume(self.now, applied.time);
             let Some(mut found) = find_stream(&mut repo, origin, applied, own_key)? else {
                 let reason = "its first record is missing or damaged".to_owned();
@@ -325,8 +327,8 @@ fn find_stream(
         let record = reader
             .record(origin, applied.sequence)?
             .ok_or_else(|| lacking(applied.sequence, "it is missing".into()))?;
-        let head = decode(&record.body)
-            .map_err(|error| lacking(applied.sequence, error.to_string()))?;
+        let head =
+            decode(&record.body).map_err(|error| lacking(applied.sequence, error.to_string()))?;
         if head.id.time != applied.time {
             return Err(lacking(applied.sequence, "another one is there".into()));
         }
