@@ -3,4 +3,5 @@
 mod cases;
 mod convergence;
 mod engine;
+mod floors;
 mod merge_costs;
