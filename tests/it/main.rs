@@ -5,3 +5,4 @@ mod convergence;
 mod engine;
 mod floors;
 mod merge_costs;
+mod snapshots;
