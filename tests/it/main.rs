@@ -4,5 +4,6 @@ mod cases;
 mod convergence;
 mod engine;
 mod floors;
+mod golden_state;
 mod merge_costs;
 mod snapshots;
