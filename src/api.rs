@@ -123,10 +123,7 @@ impl Api {
             imports: Arc::new(Semaphore::new(IMPORTS_MAX)),
         }));
         axum::serve(self.listener, router(shared, self.guard))
-            .with_graceful_shutdown(async move {
-                // The sender is gone only if the daemon ends too.
-                let _ = stopping.wait_for(|stop| *stop).await;
-            })
+            .with_graceful_shutdown(async move { request::stopped(&mut stopping).await })
             .await
     }
 }
@@ -175,6 +172,9 @@ fn router(shared: Shared, guard: guard::Guard) -> Router {
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::no_such_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(middleware::from_fn_with_state(Arc::new(guard), guard::check))
+        .layer(middleware::from_fn_with_state(
+            Arc::new(guard),
+            guard::check,
+        ))
         .with_state(shared)
 }

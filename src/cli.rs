@@ -33,7 +33,12 @@ use clap::Parser;
 /// A replicated store for trees of nodes with properties: every peer takes writes, every save
 /// merges.
 #[derive(Parser)]
-#[command(name = "leveret", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    name = "leveret",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
 struct Program {
     #[command(subcommand)]
     command: Command,
@@ -78,7 +83,7 @@ struct Failure {
 
 impl Failure {
     /// An error of these two halves.
-    fn new(what: impl Into<String>, advice: impl Into<String>) -> anyhow::Error {
+    fn error(what: impl Into<String>, advice: impl Into<String>) -> anyhow::Error {
         anyhow::Error::new(Self {
             what: what.into(),
             advice: advice.into(),
@@ -175,7 +180,7 @@ mod tests {
 
     #[test]
     fn an_error_says_what_happened_and_what_to_do() {
-        let error = Failure::new("no daemon answers", "start one");
+        let error = Failure::error("no daemon answers", "start one");
         assert_eq!(format!("{error:#}"), "no daemon answers; start one");
     }
 }

@@ -9,6 +9,8 @@ use serde_json::{Map, Value, json};
 use crate::merge::{ChangedItem, DraftError, ReadError};
 use crate::model::path::NodePath;
 use crate::peer::{CreateTokenError, ImportError, LogError, SaveError, SessionError};
+use crate::replica;
+use crate::storage::StorageError;
 
 /// An answer that is an error: `{"error", "hint"}` and more where there is more to say.
 #[derive(Debug)]
@@ -143,9 +145,33 @@ impl From<SaveError> for ApiError {
                 "`leveret log` shows whether it was saved, once the daemon has opened its store again",
             ),
             SaveError::Closed => Self::ending(),
-            other => Self::internal(other),
         }
     }
+}
+
+fn refused(error: replica::SaveError) -> ApiError {
+    use replica::SaveError as Refusal;
+    let text = error.to_string();
+    let (status, hint) = match error {
+        Refusal::Empty => (StatusCode::BAD_REQUEST, "give it an operation"),
+        Refusal::TooLarge { .. } | Refusal::TooManyOperations { .. } => (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "nothing of this save was applied; divide it",
+        ),
+        Refusal::Busy => (StatusCode::SERVICE_UNAVAILABLE, "nothing was changed; repeat it"),
+        Refusal::ReadOnly(StorageError::Full(_)) => (
+            StatusCode::INSUFFICIENT_STORAGE,
+            "nothing was changed; make room on the daemon's disk, and saves go on by themselves",
+        ),
+        Refusal::ReadOnly(_) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "nothing was changed; the daemon tries to open its store again: see `leveret status`",
+        ),
+        Refusal::Closing => return ApiError::ending(),
+        Refusal::Read(error) => return error.into(),
+        _ => return ApiError::internal(text),
+    };
+    ApiError::new(status, text, hint)
 }
 
 fn item_json(item: &ChangedItem) -> Value {

@@ -130,10 +130,23 @@ mod tests {
     #[test]
     fn loopback_is_for_programs_of_this_machine_and_not_for_web_pages() {
         let guard = Guard::new(None, true).unwrap();
-        for host in ["127.0.0.1:7411", "localhost", "LocalHost:1", "[::1]:7411", "[::1]", "127.9.9.9"] {
+        for host in [
+            "127.0.0.1:7411",
+            "localhost",
+            "LocalHost:1",
+            "[::1]:7411",
+            "[::1]",
+            "127.9.9.9",
+        ] {
             assert_eq!(status(&guard, &[(header::HOST, host)]), 200, "{host}");
         }
-        for host in ["evil.example:7411", "evil.example", "192.0.2.1:7411", "", "localhost.evil.example"] {
+        for host in [
+            "evil.example:7411",
+            "evil.example",
+            "192.0.2.1:7411",
+            "",
+            "localhost.evil.example",
+        ] {
             assert_eq!(status(&guard, &[(header::HOST, host)]), 403, "{host}");
         }
         let local = (header::HOST, "127.0.0.1:7411");
@@ -153,7 +166,13 @@ mod tests {
         assert_eq!(with("Bearer secret"), 200);
         assert_eq!(with("Bearer wrong"), 401);
         assert_eq!(with("secret"), 401);
-        assert!(matches!(Guard::new(Some(""), true), Err(BindError::BadToken)));
-        assert!(matches!(Guard::new(Some("a b"), true), Err(BindError::BadToken)));
+        assert!(matches!(
+            Guard::new(Some(""), true),
+            Err(BindError::BadToken)
+        ));
+        assert!(matches!(
+            Guard::new(Some("a b"), true),
+            Err(BindError::BadToken)
+        ));
     }
 }

@@ -161,7 +161,9 @@ fn spool_failed(error: io::Error) -> ApiError {
             "nothing was changed; make room on the daemon's disk",
         );
     }
-    ApiError::internal(format!("the file could not be kept for the import: {error}"))
+    ApiError::internal(format!(
+        "the file could not be kept for the import: {error}"
+    ))
 }
 
 /// Keeps the body in a file that has no name, and so is gone with the process.

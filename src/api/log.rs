@@ -51,7 +51,7 @@ pub(super) async fn log(
             Some(path) => Some(super::read::node_at(&snapshot, &path)?.id),
             None => None,
         };
-        Ok(shared.peer.log(repo, None, below)?)
+        Ok(shared.peer.history(repo, None, below)?)
     })
     .await?;
     let (pieces, response) = stream::answer(stream::LINES);
@@ -69,7 +69,9 @@ pub(super) async fn log(
                 }
             }
             if text.len() > PIECE_BYTES
-                && pieces.blocking_send(Ok(std::mem::take(&mut text).into())).is_err()
+                && pieces
+                    .blocking_send(Ok(std::mem::take(&mut text).into()))
+                    .is_err()
             {
                 return;
             }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::Shared;
 use super::error::ApiError;
-use super::request::{Asked, repository};
+use super::request::{Asked, repository, stopped};
 use super::status::{heads_text, json_answer};
 use crate::merge::Heads;
 use crate::model::id::{ChangeSetId, OriginId, RepoId, Sequence};
@@ -95,14 +95,17 @@ pub(super) async fn wait(
     let mut stop = shared.stop.clone();
     let reached = tokio::select! {
         reached = tokio::time::timeout(timeout, reach(&shared, repo, &goal)) => reached.is_ok(),
-        _ = stop.wait_for(|stop| *stop) => return Err(ApiError::ending()),
+        () = stopped(&mut stop) => return Err(ApiError::ending()),
     };
     let snapshot = shared.peer.snapshot_in(repo);
     let heads = heads_text(snapshot.heads());
     if !reached && !goal.is_reached(snapshot.heads()) {
         return Err(ApiError::new(
             StatusCode::GATEWAY_TIMEOUT,
-            format!("not there after {} ms: the heads are {heads}", query.timeout_ms),
+            format!(
+                "not there after {} ms: the heads are {heads}",
+                query.timeout_ms
+            ),
             "`leveret status` and `leveret peers` show why; wait longer with --timeout",
         )
         .with("heads", heads));
@@ -150,7 +153,11 @@ impl Goal {
             )
         };
         let mut heads = Vec::new();
-        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        for part in text
+            .split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+        {
             let (origin, sequence) = part.split_once(':').ok_or_else(|| fail(part))?;
             let origin = origin.parse().map_err(|_| fail(part))?;
             let sequence = sequence.parse().map_err(|_| fail(part))?;
@@ -169,7 +176,9 @@ impl Goal {
         match self {
             Self::Heads(wanted) => wanted.iter().all(|(origin, sequence)| {
                 *sequence == Sequence(0)
-                    || heads.get(origin).is_some_and(|head| head.sequence >= *sequence)
+                    || heads
+                        .get(origin)
+                        .is_some_and(|head| head.sequence >= *sequence)
             }),
             Self::ChangeSet(id) => heads
                 .get(&id.origin)
@@ -186,7 +195,11 @@ mod tests {
     fn a_goal_is_heads_or_a_change_set_id() {
         let origin = OriginId([0xab; 16]);
         let heads = Goal::Heads(vec![(origin, Sequence(7))]);
-        for text in [format!("{origin}:7"), format!("\"{origin}:7\""), format!(" {origin}:7,")] {
+        for text in [
+            format!("{origin}:7"),
+            format!("\"{origin}:7\""),
+            format!(" {origin}:7,"),
+        ] {
             assert_eq!(Goal::parse(&text).unwrap(), heads, "{text}");
         }
         let id = format!("{:016x}-{origin}", 9);

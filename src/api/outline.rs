@@ -46,12 +46,7 @@ pub(super) fn write(
 }
 
 /// One node's line.
-fn line(
-    tree: &impl ReadTree,
-    node: NodeId,
-    name: &str,
-    level: usize,
-) -> Result<String, ReadError> {
+fn line(tree: &impl ReadTree, node: NodeId, name: &str, level: usize) -> Result<String, ReadError> {
     let mut text = format!("{:indent$}{name}", "", indent = 2 * level);
     let used = 2 * level + name.chars().count();
     let mut room = LINE_CHARS_MAX.saturating_sub(used).max(ROOM_CHARS_MIN);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
+use tokio::sync::watch::Receiver;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::ApiError;
@@ -94,4 +95,10 @@ pub(super) async fn blocking<T: Send + 'static>(
 pub(super) async fn turn(turns: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, ApiError> {
     let turn = Arc::clone(turns).acquire_owned().await;
     turn.map_err(|_| ApiError::ending())
+}
+
+/// Returns when the daemon is about to end.
+pub(super) async fn stopped(stop: &mut Receiver<bool>) {
+    // An error means that the sender is gone, and it goes only with the daemon.
+    let _ = stop.wait_for(|stop| *stop).await;
 }

@@ -87,7 +87,9 @@ fn one(
         let mut session = peer.session_in(RepoId::MAIN);
         session.overwrite(query.overwrite);
         let at = |line: usize, error: ApiError| {
-            error.prefixed(format_args!("line {line}: ")).with("line", line)
+            error
+                .prefixed(format_args!("line {line}: "))
+                .with("line", line)
         };
         if let Some(message) = &query.message {
             session.set_message(message)?;

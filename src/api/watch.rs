@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::read::value_json;
-use super::request::{Asked, Place, blocking};
+use super::request::{Asked, Place, blocking, stopped};
+use super::status::heads_text;
 use super::stream::{self, Pieces};
 use super::{Shared, WATCHES_MAX};
 use crate::merge::{Change, ReadError, ReadTree, Snapshot};
@@ -34,23 +35,22 @@ pub(super) async fn watch(
     let mut observer = shared.peer.observe_in(repo, &path)?;
     let (pieces, response) = stream::answer(stream::LINES);
     let mut stop = shared.stop.clone();
-    let begin = json!({"event": "watching", "repo": repo.name(), "path": path.to_string()});
+    let begin = json!({
+        "event": "watching",
+        "repo": repo.name(),
+        "path": path.to_string(),
+        "heads": heads_text(shared.peer.snapshot_in(repo).heads()),
+    });
     tokio::spawn(async move {
         let mut open = send(&pieces, &begin).await;
         while open {
             let line = tokio::select! {
                 event = observer.next() => match event {
-                    Some(Event::Commit(event)) => match commit(event).await {
-                        Ok(line) => line,
-                        Err(error) => {
-                            tracing::warn!(?error, "an event could not be told");
-                            json!({"event": "lagged"})
-                        }
-                    },
-                    Some(_) => json!({"event": "lagged"}),
+                    Some(Event::Commit(event)) => commit(event).await,
+                    Some(Event::Lagged(now)) => lagged(&now),
                     None => break,
                 },
-                _ = stop.wait_for(|stop| *stop) => break,
+                () = stopped(&mut stop) => break,
                 () = pieces.closed() => return,
             };
             open = send(&pieces, &line).await;
@@ -62,11 +62,26 @@ pub(super) async fn watch(
 }
 
 async fn send(pieces: &Pieces, line: &Value) -> bool {
-    pieces.send(Ok(Bytes::from(format!("{line}\n")))).await.is_ok()
+    pieces
+        .send(Ok(Bytes::from(format!("{line}\n"))))
+        .await
+        .is_ok()
 }
 
-async fn commit(event: Arc<CommitEvent>) -> Result<Value, ApiError> {
-    blocking(move || Ok(describe(&event)?)).await
+fn lagged(now: &Snapshot) -> Value {
+    json!({"event": "lagged", "heads": heads_text(now.heads())})
+}
+
+/// A commit as JSON; if its state can not be read any more, that it was missed.
+async fn commit(event: Arc<CommitEvent>) -> Value {
+    let snapshot = event.snapshot.clone();
+    match blocking(move || Ok(describe(&event)?)).await {
+        Ok(line) => line,
+        Err(error) => {
+            tracing::warn!(?error, "an event could not be told");
+            lagged(&snapshot)
+        }
+    }
 }
 
 fn describe(event: &CommitEvent) -> Result<Value, ReadError> {

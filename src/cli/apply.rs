@@ -51,7 +51,7 @@ impl Apply {
     fn read(&self) -> anyhow::Result<String> {
         let shown = self.file.display();
         let fail = |error: std::io::Error| {
-            Failure::new(
+            Failure::error(
                 format!("can not read {shown}: {error}"),
                 "name a file with operation lines, or `-` for standard input",
             )
@@ -70,15 +70,18 @@ impl Apply {
                 .map_err(fail)?;
         }
         if bytes.len() as u64 > SCRIPT_BYTES_MAX {
-            return Err(Failure::new(
+            return Err(Failure::error(
                 format!("{shown} is longer than {SCRIPT_BYTES_MAX} bytes; nothing was saved"),
                 "divide it, or use `leveret import` for data",
             ));
         }
         String::from_utf8(bytes).map_err(|error| {
             let valid = error.utf8_error().valid_up_to();
-            let line = 1 + error.as_bytes()[..valid].iter().filter(|b| **b == b'\n').count();
-            Failure::new(
+            let line = 1 + error.as_bytes()[..valid]
+                .iter()
+                .filter(|b| **b == b'\n')
+                .count();
+            Failure::error(
                 format!("line {line} of {shown} is not UTF-8; nothing was saved"),
                 "write the file as UTF-8",
             )
@@ -103,7 +106,7 @@ impl Saving {
             } else {
                 error.reason.to_string()
             };
-            return Err(Failure::new(what, "correct it and try again"));
+            return Err(Failure::error(what, "correct it and try again"));
         }
         let mut query: Query<'_> = Vec::new();
         if let Some(message) = self.message {

@@ -120,7 +120,7 @@ impl Daemon {
             return Ok(trimmed.to_owned());
         }
         if trimmed.is_empty() || trimmed.contains("://") {
-            return Err(Failure::new(
+            return Err(Failure::error(
                 format!("`{given}` is not the address of an API"),
                 "give one like http://127.0.0.1:7411",
             ));
@@ -171,7 +171,7 @@ impl Answer {
         let status = self.status;
         match self.json() {
             Ok(error) => Err(refusal(&error)),
-            Err(_) => Err(Failure::new(
+            Err(_) => Err(Failure::error(
                 format!("the daemon answered with status {status} and no explanation"),
                 "check that --api names the API of a leveret daemon",
             )),
@@ -232,27 +232,27 @@ pub(crate) fn refusal(answer: &Value) -> anyhow::Error {
     for item in items.unwrap_or_default().iter().take(5) {
         what.push_str(&format!(", {}", super::text::shown(&item["what"])));
     }
-    Failure::new(what, super::text::printable(text("hint")))
+    Failure::error(what, super::text::printable(text("hint")))
 }
 
 fn unreachable(base: &str, error: ureq::Error) -> anyhow::Error {
     let start = "start one with `leveret serve --data DIR`, or say where it is with --api URL";
     match error {
         ureq::Error::Io(cause) if cause.kind() == io::ErrorKind::ConnectionRefused => {
-            Failure::new(format!("no daemon answers at {base}"), start)
+            Failure::error(format!("no daemon answers at {base}"), start)
         }
-        ureq::Error::Io(cause) => Failure::new(
+        ureq::Error::Io(cause) => Failure::error(
             format!("the connection to the daemon at {base} failed: {cause}"),
             "look at `leveret status` and at the daemon's log",
         ),
         ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::Timeout(_) => {
-            Failure::new(format!("no daemon answers at {base}: {error}"), start)
+            Failure::error(format!("no daemon answers at {base}: {error}"), start)
         }
-        ureq::Error::BadUri(_) | ureq::Error::Http(_) => Failure::new(
+        ureq::Error::BadUri(_) | ureq::Error::Http(_) => Failure::error(
             format!("`{base}` with these arguments is not an address: {error}"),
             "check --api, and shorten the path if it is very long",
         ),
-        other => Failure::new(
+        other => Failure::error(
             format!("the answer of {base} makes no sense: {other}"),
             "check that --api names the API of a leveret daemon",
         ),
@@ -260,14 +260,14 @@ fn unreachable(base: &str, error: ureq::Error) -> anyhow::Error {
 }
 
 fn broke_off(error: io::Error) -> anyhow::Error {
-    Failure::new(
+    Failure::error(
         format!("the daemon's answer broke off: {error}"),
         "what came is not complete; look at the daemon's log and try again",
     )
 }
 
 fn foreign() -> anyhow::Error {
-    Failure::new(
+    Failure::error(
         "the daemon's answer is not in the form of this version",
         "check that --api names a leveret daemon of the same version",
     )

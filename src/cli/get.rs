@@ -35,7 +35,7 @@ impl Get {
         let node = self.daemon.get("/v1/node", query)?.json()?;
         if let Some(name) = self.name {
             let Some(value) = node["properties"].get(&name) else {
-                return Err(Failure::new(
+                return Err(Failure::error(
                     format!("{} has no property `{}`", self.path, printable(&name)),
                     format!("`leveret get '{}'` lists those it has", self.path),
                 ));
@@ -47,7 +47,12 @@ impl Get {
             writeln!(out, "{node}")?;
             return Ok(());
         }
-        writeln!(out, "{}  (node {})", member(&node, "path"), member(&node, "id"))?;
+        writeln!(
+            out,
+            "{}  (node {})",
+            member(&node, "path"),
+            member(&node, "id")
+        )?;
         for (name, value) in node["properties"].as_object().into_iter().flatten() {
             let value = clipped(&value.to_string(), VALUE_CHARS_MAX);
             writeln!(out, "  {} = {value}", printable(name))?;

@@ -47,7 +47,7 @@ impl Import {
                 .post("/v1/import", query, SendBody::from_reader(&mut input))?
         } else {
             let unreadable = |error: io::Error| {
-                Failure::new(
+                Failure::error(
                     format!("can not read {shown}: {error}"),
                     "name a JSON file, or `-` for standard input",
                 )
@@ -83,7 +83,7 @@ impl Import {
             }
         }
         progress.clear();
-        Err(Failure::new(
+        Err(Failure::error(
             "the daemon ended before the import did",
             "repeat the import: what is in already is skipped",
         ))

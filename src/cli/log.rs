@@ -39,7 +39,11 @@ impl Log {
         while let Some((_, entry)) = answer.next_line()? {
             let author = short(entry["author"].as_str().unwrap_or_default());
             let count = entry["operations"].as_u64().unwrap_or_default();
-            let noun = if count == 1 { "operation" } else { "operations" };
+            let noun = if count == 1 {
+                "operation"
+            } else {
+                "operations"
+            };
             write!(
                 out,
                 "{}  {}  {author}  {count} {noun}",

@@ -30,7 +30,7 @@ pub(crate) fn level(asked: Option<Level>, serving: bool) -> anyhow::Result<Level
     match std::env::var("LEVERET_LOG") {
         Ok(text) if !text.is_empty() => {
             <Level as clap::ValueEnum>::from_str(&text, true).map_err(|_| {
-                Failure::new(
+                Failure::error(
                     format!("LEVERET_LOG is `{text}`, which is no level"),
                     "set it to error, warn, info, debug or trace",
                 )

@@ -110,8 +110,11 @@ fn word(text: &str) -> String {
 impl Set {
     pub(crate) fn run(self, out: &mut dyn Write) -> anyhow::Result<()> {
         let value = parse_value(&self.json).map_err(|error| {
-            Failure::new(
-                format!("the value `{}`: {error}", super::text::clipped(&self.json, 80)),
+            Failure::error(
+                format!(
+                    "the value `{}`: {error}",
+                    super::text::clipped(&self.json, 80)
+                ),
                 "a text needs quotes of its own: '\"text\"'",
             )
         })?;

@@ -21,7 +21,11 @@ pub(crate) struct Refs {
 
 impl Refs {
     pub(crate) fn run(self, out: &mut dyn Write) -> anyhow::Result<()> {
-        let key = if self.node.starts_with('/') { "path" } else { "id" };
+        let key = if self.node.starts_with('/') {
+            "path"
+        } else {
+            "id"
+        };
         let query = vec![(key, self.node), ("repo", self.repository.name())];
         let answer = self.daemon.get("/v1/refs", query)?.json()?;
         if self.json {

@@ -69,7 +69,7 @@ impl Serve {
             .thread_name("leveret")
             .build()
             .map_err(|error| {
-                Failure::new(
+                Failure::error(
                     format!("can not start threads: {error}"),
                     "look at the limits of this user",
                 )
@@ -110,17 +110,18 @@ impl Serve {
     async fn open(&self) -> anyhow::Result<Peer> {
         let join = self.join.as_deref().map(str::parse::<JoinToken>);
         let join = join.transpose().map_err(|error| {
-            Failure::new(
+            Failure::error(
                 format!("the join token is not one: {error}"),
                 "copy the whole line that `leveret token` printed",
             )
         })?;
-        let mut options = PeerOptions::default()
-            .listen(self.listen)
-            .durability(match self.durability {
-                When::Sync => Durability::Sync,
-                When::Relaxed => Durability::Relaxed,
-            });
+        let mut options =
+            PeerOptions::default()
+                .listen(self.listen)
+                .durability(match self.durability {
+                    When::Sync => Durability::Sync,
+                    When::Relaxed => Durability::Relaxed,
+                });
         if let Some(join) = join {
             options = options.join(join);
         }
@@ -155,7 +156,7 @@ impl Serve {
                 Err(error) => return error,
             }
         }
-        Failure::new(error.to_string(), advice)
+        Failure::error(error.to_string(), advice)
     }
 
     async fn announce(
@@ -216,7 +217,7 @@ struct Signals {
 impl Signals {
     fn new() -> anyhow::Result<Self> {
         let fail = |error: std::io::Error| {
-            Failure::new(format!("can not listen for signals: {error}"), "try again")
+            Failure::error(format!("can not listen for signals: {error}"), "try again")
         };
         Ok(Self {
             terminate: signal(SignalKind::terminate()).map_err(fail)?,

@@ -21,4 +21,8 @@ pub(crate) struct Verify {
     #[arg(long)]
     json: bool,
 }
-impl Verify { pub(crate) fn run(self, _: &mut dyn Write) -> anyhow::Result<()> { Err(Failure::new("x", "y")) } }
+impl Verify {
+    pub(crate) fn run(self, _: &mut dyn Write) -> anyhow::Result<()> {
+        Err(Failure::error("x", "y"))
+    }
+}

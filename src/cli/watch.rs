@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::Failure;
 use super::client::{Daemon, Query, Repository};
-use super::text::{clipped, member, shown, short};
+use super::text::{clipped, member, short, shown};
 use crate::model::id::ChangeSetId;
 
 /// Most changes of one event that are spelt out for people.
@@ -44,7 +44,7 @@ impl Watch {
                 break;
             }
         }
-        Err(Failure::new(
+        Err(Failure::error(
             "the daemon has ended",
             "start it again, then this command",
         ))
@@ -62,7 +62,12 @@ fn sentence(event: &Value) -> String {
 }
 
 fn commit(event: &Value) -> String {
-    let list = |name: &str| event[name].as_array().map(Vec::as_slice).unwrap_or_default();
+    let list = |name: &str| {
+        event[name]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default()
+    };
     let (sets, changes) = (list("change_sets"), list("changes"));
     let mut out = String::new();
     if let Some(newest) = sets.last() {
@@ -78,8 +83,15 @@ fn commit(event: &Value) -> String {
     };
     out.push_str("  ");
     out.push_str(&whose);
-    for message in sets.iter().filter_map(|set| set["message"].as_str()).take(1) {
-        out.push_str(&format!("  \"{}\"", clipped(&super::text::printable(message), 60)));
+    for message in sets
+        .iter()
+        .filter_map(|set| set["message"].as_str())
+        .take(1)
+    {
+        out.push_str(&format!(
+            "  \"{}\"",
+            clipped(&super::text::printable(message), 60)
+        ));
     }
     for change in changes.iter().take(CHANGES_MAX) {
         out.push_str("  ");
@@ -132,7 +144,11 @@ fn clock(id: &str) -> String {
     };
     let millis = id.time.unix_millis() % 86_400_000;
     let (hours, minutes) = (millis / 3_600_000, millis / 60_000 % 60);
-    format!("{hours:02}:{minutes:02}:{:02}.{:03}", millis / 1_000 % 60, millis % 1_000)
+    format!(
+        "{hours:02}:{minutes:02}:{:02}.{:03}",
+        millis / 1_000 % 60,
+        millis % 1_000
+    )
 }
 
 #[cfg(test)]

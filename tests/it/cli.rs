@@ -75,16 +75,28 @@ fn every_bad_edit_is_named_and_changes_nothing() {
         (&["set", "/a", "x", "null"], &["null"]),
         (&["set", "/a", "x", "text"], &["text", "JSON"]),
         (&["set", "/a", "x", "[[1]]"], &["list"]),
-        (&["set", "/a", "x", "9223372036854775808"], &["9223372036854775808", "64 bits"]),
-        (&["set", "/a", "x", "{\"$ref\": \"12\"}"], &["`12`", "node id"]),
+        (
+            &["set", "/a", "x", "9223372036854775808"],
+            &["9223372036854775808", "64 bits"],
+        ),
+        (
+            &["set", "/a", "x", "{\"$ref\": \"12\"}"],
+            &["`12`", "node id"],
+        ),
         (&["set", "/a", "x", "{\"$bytes\": \"?\"}"], &["base64"]),
         (&["set", "/a", "x", "{\"$time\": \"noon\"}"], &["`noon`"]),
         (&["unset", "/missing", "x"], &["/missing"]),
         (&["inc", "/a", "x", "1.5"], &["`1.5`"]),
-        (&["inc", "/a", "x", "99999999999999999999"], &["99999999999999999999"]),
+        (
+            &["inc", "/a", "x", "99999999999999999999"],
+            &["99999999999999999999"],
+        ),
         (&["order", "/a", "before", "missing"], &["missing"]),
         (&["order", "/", "first"], &["root"]),
-        (&["add", "/d", "--message", &long_message], &["4097", "4096"]),
+        (
+            &["add", "/d", "--message", &long_message],
+            &["4097", "4096"],
+        ),
         (&["get", "/missing"], &["/missing"]),
         (&["get", "/a", "y"], &["/a", "`y`"]),
         (&["get", "a"], &["`a`"]),
@@ -99,11 +111,19 @@ fn every_bad_edit_is_named_and_changes_nothing() {
         refused(&daemon.run(arguments), parts);
     }
     let script = format!("set /a x {big}\n");
-    refused(&daemon.with_input(&["apply"], script.as_bytes()), &["line 1", "bytes"]);
-    let many: String = (0..5).map(|i| format!("set /a p{i} \"{}\"\n", "v".repeat(250_000))).collect();
+    refused(
+        &daemon.with_input(&["apply"], script.as_bytes()),
+        &["line 1", "bytes"],
+    );
+    let many: String = (0..5)
+        .map(|i| format!("set /a p{i} \"{}\"\n", "v".repeat(250_000)))
+        .collect();
     refused(&daemon.with_input(&["apply"], many.as_bytes()), &["bytes"]);
     let properties: String = (0..1_025).map(|i| format!("set /c p{i} 1\n")).collect();
-    refused(&daemon.with_input(&["apply"], properties.as_bytes()), &["1024 properties"]);
+    refused(
+        &daemon.with_input(&["apply"], properties.as_bytes()),
+        &["1024 properties"],
+    );
     assert_eq!((daemon.digest(), daemon.ok(&["tree", "--json"])), before);
 }
 
@@ -124,7 +144,10 @@ fn bad_usage_gets_exit_status_2() {
         assert_eq!(ran.code, Some(2), "{arguments:?}: {ran:?}");
         assert!(!ran.err.contains("panicked"), "{ran:?}");
     }
-    refused(&run(&["status", "--api", "127.0.0.1:9"]), &["127.0.0.1:9", "serve"]);
+    refused(
+        &run(&["status", "--api", "127.0.0.1:9"]),
+        &["127.0.0.1:9", "serve"],
+    );
     refused(&run(&["status", "--api", "https://x"]), &["https://x"]);
 }
 
@@ -135,14 +158,20 @@ fn a_script_with_an_error_in_a_line_applies_nothing_of_that_save() {
     let ran = daemon.with_input(&["apply"], b"add /a\n---\nadd /b\nadd /b/c\nad /d\n");
     refused(&ran, &["line 5", "`ad`", "nothing was saved"]);
     assert_eq!(daemon.ok(&["tree", "--json"]), "{}\n");
-    let ran = daemon.with_input(&["apply"], b"add /a\n---\nadd /b\nadd /missing/c\n---\nadd /d\n");
+    let ran = daemon.with_input(
+        &["apply"],
+        b"add /a\n---\nadd /b\nadd /missing/c\n---\nadd /d\n",
+    );
     refused(&ran, &["line 4", "/missing", "the first save was made"]);
     assert_eq!(ran.out.lines().count(), 1);
     assert_eq!(daemon.ok(&["tree", "--json"]), "{\"a\": {}}\n");
     let log = daemon.ok(&["log"]);
     assert!(log.starts_with(ran.out.trim()), "{log}");
     refused(&daemon.with_input(&["apply"], b"add /x\xff\n"), &["UTF-8"]);
-    refused(&daemon.with_input(&["apply"], b"# nothing\n"), &["no operation"]);
+    refused(
+        &daemon.with_input(&["apply"], b"# nothing\n"),
+        &["no operation"],
+    );
     refused(&daemon.run(&["apply", "/no/such/file"]), &["/no/such/file"]);
     let long = vec![b'#'; (16 << 20) + 1];
     refused(&daemon.with_input(&["apply"], &long), &["16777216"]);
@@ -152,10 +181,15 @@ fn a_script_with_an_error_in_a_line_applies_nothing_of_that_save() {
 fn a_file_with_an_error_is_not_imported_at_all() {
     let place = place();
     let daemon = Daemon::start(&place.path.join("a"), &[]);
-    let many: String = (0..5_000).map(|i| format!("\"n{i}\": {{\"x\": {i}}}, ")).collect();
+    let many: String = (0..5_000)
+        .map(|i| format!("\"n{i}\": {{\"x\": {i}}}, "))
+        .collect();
     let deep = format!("{}{}", "{\"a\":".repeat(514), "{}");
     for (end, parts) in [
-        ("\"a\": {\"x\": 1, \"x\": 2}}", &["`x` comes twice", "`/a`"] as &[&str]),
+        (
+            "\"a\": {\"x\": 1, \"x\": 2}}",
+            &["`x` comes twice", "`/a`"] as &[&str],
+        ),
         ("\"a\": {\"x\": null}}", &["/a/x", "null"]),
         ("\"..\": {}}", &["`..`"]),
         ("\"a/b\": {}}", &["`a/b`"]),
@@ -172,8 +206,14 @@ fn a_file_with_an_error_is_not_imported_at_all() {
         assert_eq!(daemon.ok(&["tree", "--json"]), "{}\n", "{end}");
     }
     refused(&daemon.with_input(&["import", "-"], b"[1]"), &["object"]);
-    refused(&daemon.with_input(&["import", "-", "/missing"], b"{}"), &["/missing"]);
-    refused(&daemon.run(&["import", "/no/such/file"]), &["/no/such/file"]);
+    refused(
+        &daemon.with_input(&["import", "-", "/missing"], b"{}"),
+        &["/missing"],
+    );
+    refused(
+        &daemon.run(&["import", "/no/such/file"]),
+        &["/no/such/file"],
+    );
     refused(&daemon.run(&["import", "/"]), &["/"]);
 }
 
@@ -240,7 +280,10 @@ fn commands_do_what_they_say() {
     assert_eq!(daemon.ok(&["refs", "/a"]), "/with blank see\n");
     assert_eq!(daemon.ok(&["tree", "/", "--depth", "0", "--json"]), "{}\n");
     daemon.ok(&["rm", "/a"]);
-    assert_eq!(daemon.ok(&["refs", node["id"].as_str().unwrap()]), "/with blank see\n");
+    assert_eq!(
+        daemon.ok(&["refs", node["id"].as_str().unwrap()]),
+        "/with blank see\n"
+    );
     let log = daemon.ok(&["log", "--json"]);
     let first: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
     assert_eq!(first["id"], id.trim());
@@ -248,7 +291,15 @@ fn commands_do_what_they_say() {
     assert_eq!(first["operations"], 1);
     assert_eq!(daemon.ok(&["log", "--limit", "2"]).lines().count(), 2);
     let status = daemon.json(&["status", "--json"]);
-    for member in ["replica", "heads", "digest", "peers", "held", "conflicts", "ready"] {
+    for member in [
+        "replica",
+        "heads",
+        "digest",
+        "peers",
+        "held",
+        "conflicts",
+        "ready",
+    ] {
         assert!(!status[member].is_null(), "{member}: {status}");
     }
     assert_eq!(status["ready"], true);
@@ -256,7 +307,10 @@ fn commands_do_what_they_say() {
     daemon.ok(&["wait", "--for", status["heads"].as_str().unwrap()]);
     daemon.ok(&["wait", "--for", id.trim()]);
     let later = format!("ffffffffffffffff-{}", id.trim().split_once('-').unwrap().1);
-    refused(&daemon.run(&["wait", "--for", &later, "--timeout", "100ms"]), &["100 ms"]);
+    refused(
+        &daemon.run(&["wait", "--for", &later, "--timeout", "100ms"]),
+        &["100 ms"],
+    );
     assert!(daemon.ok(&["tree", "--repo", "system"]).contains("members"));
     assert_eq!(daemon.ok(&["peers"]), "");
 }
@@ -273,9 +327,8 @@ fn watch_tells_what_happens_until_the_daemon_ends() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
-    let mut next = || -> serde_json::Value {
-        serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap()
-    };
+    let mut next =
+        || -> serde_json::Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
     assert_eq!(next()["event"], "watching");
     daemon.ok(&["add", "/elsewhere"]);
     let id = daemon.ok(&["set", "/a", "x", "1", "-m", "why"]);
@@ -313,7 +366,15 @@ fn a_directory_that_can_not_be_used_is_refused_and_not_touched() {
     let ran = run(&["serve", "--data", other.to_str().unwrap(), "--api", &api]);
     refused(&ran, &["in use", "--api"]);
     let listen = daemon.listen.to_string();
-    let ran = run(&["serve", "--data", other.to_str().unwrap(), "--api", "127.0.0.1:0", "--listen", &listen]);
+    let ran = run(&[
+        "serve",
+        "--data",
+        other.to_str().unwrap(),
+        "--api",
+        "127.0.0.1:0",
+        "--listen",
+        &listen,
+    ]);
     refused(&ran, &["in use"]);
     drop(daemon);
     std::fs::write(dir.join("format"), "leveret 999\n").unwrap();
@@ -329,7 +390,13 @@ fn a_directory_that_can_not_be_used_is_refused_and_not_touched() {
     };
     refused(&ran, &["letter"]);
     assert_eq!(std::fs::read_dir(&foreign).unwrap().count(), 1);
-    let ran = run(&["serve", "--data", other.to_str().unwrap(), "--api", "0.0.0.0:0"]);
+    let ran = run(&[
+        "serve",
+        "--data",
+        other.to_str().unwrap(),
+        "--api",
+        "0.0.0.0:0",
+    ]);
     refused(&ran, &["token"]);
 }
 
@@ -350,7 +417,10 @@ fn a_token_that_is_wrong_or_has_expired_lets_nobody_in() {
     refuse(token.trim(), &["expired"]);
     let good = founder.ok(&["token"]);
     let second = Daemon::start(&place.path.join("b"), &["--join", good.trim()]);
-    let third = Daemon::start(&place.path.join("c"), &["--join", second.ok(&["token"]).trim()]);
+    let third = Daemon::start(
+        &place.path.join("c"),
+        &["--join", second.ok(&["token"]).trim()],
+    );
     let id = third.ok(&["add", "/from-the-third"]);
     founder.ok(&["wait", "--for", id.trim()]);
     second.ok(&["wait", "--for", id.trim()]);
@@ -378,10 +448,17 @@ fn an_isolated_daemon_goes_on_alone_and_merges_when_it_is_back() {
     assert_eq!(b.json(&["peers", "--json"])[0]["connected"], false);
     let id = a.ok(&["add", "/from-a"]);
     b.ok(&["add", "/from-b"]);
-    refused(&b.run(&["wait", "--for", id.trim(), "--timeout", "1s"]), &["1000 ms"]);
+    refused(
+        &b.run(&["wait", "--for", id.trim(), "--timeout", "1s"]),
+        &["1000 ms"],
+    );
     b.ok(&["isolate", "off"]);
     b.ok(&["wait", "--for", id.trim()]);
-    a.ok(&["wait", "--for", b.json(&["status", "--json"])["heads"].as_str().unwrap()]);
+    a.ok(&[
+        "wait",
+        "--for",
+        b.json(&["status", "--json"])["heads"].as_str().unwrap(),
+    ]);
     assert_eq!(a.digest(), b.digest());
     assert_eq!(a.ok(&["tree", "--json"]), b.ok(&["tree", "--json"]));
 }
@@ -395,24 +472,40 @@ fn the_api_keeps_web_pages_and_strangers_out() {
         answer.split(' ').nth(1).unwrap_or_default().to_owned()
     };
     assert_eq!(status("GET /v1/status HTTP/1.1\r\nHost: localhost"), "200");
-    assert_eq!(status("GET /v1/status HTTP/1.1\r\nHost: evil.example"), "403");
+    assert_eq!(
+        status("GET /v1/status HTTP/1.1\r\nHost: evil.example"),
+        "403"
+    );
     let post = "POST /v1/token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0";
     assert_eq!(status(post), "200");
-    assert_eq!(status(&format!("{post}\r\nOrigin: http://evil.example")), "403");
+    assert_eq!(
+        status(&format!("{post}\r\nOrigin: http://evil.example")),
+        "403"
+    );
     assert_eq!(status("GET /v1/nothing HTTP/1.1\r\nHost: localhost"), "404");
-    assert_eq!(status("POST /v1/tree HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0"), "405");
-    assert_eq!(status("GET /v1/tree?deep=1 HTTP/1.1\r\nHost: localhost"), "400");
+    assert_eq!(
+        status("POST /v1/tree HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0"),
+        "405"
+    );
+    assert_eq!(
+        status("GET /v1/tree?deep=1 HTTP/1.1\r\nHost: localhost"),
+        "400"
+    );
     assert_eq!(status("GET /healthz HTTP/1.1\r\nHost: localhost"), "200");
     assert_eq!(
         status("POST /v1/apply HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999"),
         "413"
     );
-    let metrics = daemon.raw(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let metrics =
+        daemon.raw(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     assert!(metrics.contains("leveret_ready 1"), "{metrics}");
     daemon.raw(b"\x16\x03\x01 not HTTP at all\r\n\r\n");
     let guarded = Daemon::start(&place.path.join("b"), &["--api-token", "secret"]);
     refused(&guarded.run(&["status"]), &["token", "--api-token"]);
-    refused(&guarded.run(&["status", "--api-token", "wrong"]), &["token", "wrong"]);
+    refused(
+        &guarded.run(&["status", "--api-token", "wrong"]),
+        &["token", "wrong"],
+    );
     guarded.ok(&["status", "--api-token", "secret"]);
 }
 

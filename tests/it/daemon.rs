@@ -156,13 +156,18 @@ impl Daemon {
     /// The digest of `main`.
     pub(crate) fn digest(&self) -> String {
         let status = self.json(&["status", "--json"]);
-        status["digest"].as_str().expect("there is a digest").to_owned()
+        status["digest"]
+            .as_str()
+            .expect("there is a digest")
+            .to_owned()
     }
 
     /// Sends SIGTERM, and gives the exit code and how long it took.
     pub(crate) fn terminate(&mut self) -> (Option<i32>, Duration) {
         let start = now();
-        let killed = Command::new("kill").arg(self.child.id().to_string()).status();
+        let killed = Command::new("kill")
+            .arg(self.child.id().to_string())
+            .status();
         assert!(killed.expect("kill runs").success());
         let status = self.child.wait().expect("it can be waited for");
         (status.code(), start.elapsed())
@@ -182,7 +187,10 @@ impl Drop for Daemon {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the tests measure how long things take")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the tests measure how long things take"
+)]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }

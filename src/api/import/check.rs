@@ -92,17 +92,40 @@ mod tests {
 
     #[test]
     fn a_file_is_counted_or_refused_with_the_place_of_its_error() {
-        let counts = check(r#"{"a": {"x": 1, "b": {"y": [1]}}, "z": true}"#.as_bytes(), 0);
-        assert_eq!(counts.unwrap(), Counts { nodes: 2, properties: 3 });
+        let counts = check(
+            r#"{"a": {"x": 1, "b": {"y": [1]}}, "z": true}"#.as_bytes(),
+            0,
+        );
+        assert_eq!(
+            counts.unwrap(),
+            Counts {
+                nodes: 2,
+                properties: 3
+            }
+        );
         let refused = |text: &str, depth, part: &str| {
             let error = check(text.as_bytes(), depth).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
         };
-        refused(r#"{"a": {"x": 1, "x": 2}}"#, 0, "`x` comes twice in the object at `/a`");
-        refused(r#"{"a": {"x": 1, "@x": 2}}"#, 0, "`x` comes twice in the object at `/a`");
+        refused(
+            r#"{"a": {"x": 1, "x": 2}}"#,
+            0,
+            "`x` comes twice in the object at `/a`",
+        );
+        refused(
+            r#"{"a": {"x": 1, "@x": 2}}"#,
+            0,
+            "`x` comes twice in the object at `/a`",
+        );
         refused(r#"{"a": {"b": {}}}"#, 511, "deeper");
         assert!(check(r#"{"a": {"b": {}}}"#.as_bytes(), 510).is_ok());
-        let many: Vec<String> = (0..=PROPERTIES_MAX).map(|i| format!("\"p{i}\": 1")).collect();
-        refused(&format!("{{\"a\": {{{}}}}}", many.join(",")), 0, "`/a` has more than 1024");
+        let many: Vec<String> = (0..=PROPERTIES_MAX)
+            .map(|i| format!("\"p{i}\": 1"))
+            .collect();
+        refused(
+            &format!("{{\"a\": {{{}}}}}", many.join(",")),
+            0,
+            "`/a` has more than 1024",
+        );
     }
 }
