@@ -4,6 +4,8 @@
 //! What the keys mean is no concern of an implementation (see `codec::key`). [`memory`] loses on
 //! demand what no barrier covered; [`sled`] is the real one. One contract test runs against both.
 
+#[cfg(test)]
+mod contract;
 pub mod memory;
 #[cfg(feature = "sled")]
 pub mod sled;
@@ -14,11 +16,22 @@ pub type Key = Vec<u8>;
 /// A key and what is to be there: bytes, or nothing.
 pub type Change = (Key, Option<Vec<u8>>);
 
+/// Longest key, in bytes. The shortest has one.
+pub const KEY_MAX_BYTES: usize = 1024;
+
+/// Longest value, in bytes.
+pub const VALUE_MAX_BYTES: usize = 64 << 20;
+
+/// The tables from this byte on belong to the implementations: no key begins with one of them.
+pub const TABLE_END: u8 = 0xfe;
+
 /// Why the store did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum StorageError {
-    /// The disk is full. Nothing more can be written until the store is opened again.
+    /// The disk is full. A write that was refused beforehand, for lack of room, has changed
+    /// nothing, and the store goes on: the same write can be tried again. One that ran out of room
+    /// on its way has failed, and trying again gives [`StorageError::ReadOnly`].
     #[error("the disk is full: {0}")]
     Full(String),
     /// Reading or writing failed. After a failed write the store must be opened again.
@@ -30,14 +43,34 @@ pub enum StorageError {
     /// An earlier write failed, so this one was refused; reads go on.
     #[error("the store takes no more writes since an earlier failure: {0}")]
     ReadOnly(String),
+    /// The directory is open already, here or in another process.
+    #[error("the store is in use: {0}")]
+    InUse(String),
+}
+
+/// Refuses what no caller may hand in: it would be a defect, not bad input.
+pub(crate) fn assert_entry(key: &[u8], value_bytes: usize) {
+    assert!(
+        !key.is_empty() && key.len() <= KEY_MAX_BYTES && key[0] < TABLE_END,
+        "a key has 1 to {KEY_MAX_BYTES} bytes and begins with the byte of a table"
+    );
+    assert!(
+        value_bytes <= VALUE_MAX_BYTES,
+        "a value has at most {VALUE_MAX_BYTES} bytes"
+    );
 }
 
 /// An ordered map of keys to bytes that outlives the process.
 ///
-/// Keys are at most 1 KiB, values at most 64 MiB (an implementation cuts large ones up). Reads see
-/// every write that has returned, from any thread. Writes come from one thread at a time. After a
-/// write has failed every later one fails with [`StorageError::ReadOnly`], since what is on disk
-/// is not known any more: the store has to be opened again.
+/// Keys have 1 byte to [`KEY_MAX_BYTES`], the first one below [`TABLE_END`]; values at most
+/// [`VALUE_MAX_BYTES`] (an implementation cuts large ones up). No key comes twice in one write.
+/// Reads see every write that has returned, from any thread. Writes come from one thread at a
+/// time. After a write has failed every later one fails with [`StorageError::ReadOnly`], since what
+/// is on disk is not known any more: the store has to be opened again. A write that was *refused*
+/// because the disk is nearly full ([`StorageError::Full`]) has not failed in this sense: nothing
+/// of it was begun, and once there is room again it can be repeated. Whoever gets `Full` can
+/// therefore always try the same write again: the answer tells which it was. Room is looked at
+/// before a write and may be gone a moment later, so that is a courtesy, no promise.
 pub trait Storage: Send + Sync {
     /// The value of a key.
     ///
@@ -71,16 +104,25 @@ pub trait Storage: Send + Sync {
     /// after a crash in between, and those before it too.
     ///
     /// # Errors
-    /// If they could not be made durable; some may be there nevertheless.
+    /// If they could not be made durable; some may be there nevertheless, unless the write was
+    /// refused ([`StorageError::Full`] and the store goes on, or [`StorageError::ReadOnly`]).
+    ///
+    /// # Panics
+    /// If a key or a value is out of bounds.
     fn append(&self, records: &[(Key, Vec<u8>)]) -> Result<(), StorageError>;
 
     /// Writes and removes entries, all or none of them: after a crash in between, the next
     /// opening has either. `between` is called now and then, at least every few milliseconds of
-    /// work, so that the caller can [`Storage::append`] meanwhile; reads may see part of the
-    /// changes until it returns.
+    /// work, so that the caller can [`Storage::append`] meanwhile, other keys than those of the
+    /// checkpoint; reads may see part of the changes until it returns.
     ///
     /// # Errors
-    /// If they could not be made durable.
+    /// If they could not be made durable; and whatever error `between` gives, which then is not
+    /// called again. If the store takes writes after that, none or all of the changes are there,
+    /// and repeating the checkpoint is safe.
+    ///
+    /// # Panics
+    /// If a key or a value is out of bounds.
     fn checkpoint(
         &self,
         changes: &[Change],
@@ -91,13 +133,13 @@ pub trait Storage: Send + Sync {
     /// the next opening can tell whether a tail was lost. Called now and then; not durable at once.
     ///
     /// # Errors
-    /// If it could not be written.
+    /// If it could not be written; the earlier one is still there, and the store goes on.
     fn witness(&self, mark: &[u8]) -> Result<(), StorageError>;
 
     /// What [`Storage::witness`] noted last, in this life or an earlier one.
     ///
     /// # Errors
-    /// If it can not be read.
+    /// If it can not be read, or is damaged.
     fn last_witness(&self) -> Result<Option<Vec<u8>>, StorageError>;
 
     /// Bytes that the store takes on disk; 0 if it takes none.

@@ -203,4 +203,35 @@ impl Operation {
             | Self::Order { node, .. } => *node,
         }
     }
+
+    /// The ids of existing nodes in it, to be replaced.
+    pub fn nodes_mut(&mut self) -> impl Iterator<Item = &mut NodeId> {
+        let (first, second) = match self {
+            Self::Add { parent, .. } | Self::AddUnique { parent, .. } => (parent, None),
+            Self::Move { node, parent, .. } => (node, Some(parent)),
+            Self::Remove { node }
+            | Self::Rename { node, .. }
+            | Self::Set { node, .. }
+            | Self::Unset { node, .. }
+            | Self::Inc { node, .. }
+            | Self::Order { node, .. } => (node, None),
+        };
+        std::iter::once(first).chain(second)
+    }
+
+    /// An upper bound of its encoded size, in bytes.
+    pub fn weight(&self) -> usize {
+        64 + match self {
+            Self::Add { name, .. } | Self::AddUnique { name, .. } | Self::Rename { name, .. } => {
+                name.as_str().len()
+            }
+            Self::Move { name, .. } => name.as_ref().map_or(0, |name| name.as_str().len()),
+            Self::Set {
+                property, value, ..
+            } => property.as_str().len() + 2 * value.weight(),
+            Self::Unset { property, .. } | Self::Inc { property, .. } => property.as_str().len(),
+            Self::Order { key, .. } => key.as_bytes().len(),
+            Self::Remove { .. } => 0,
+        }
+    }
 }

@@ -1,0 +1,541 @@
+//! Drafts: the operations of a save that is not made yet, checked and visible to its author.
+//!
+//! A draft applies each operation to a layer of its own over a snapshot, by the very code that
+//! merges (so its author sees what the save will do if nothing comes between), and refuses what its
+//! author's view does not allow (M3). Its operations carry a provisional id, above every other,
+//! until [`Draft::finish`] puts the real one in.
+
+mod changed;
+mod order;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+pub use changed::{ChangedItem, Item};
+
+use super::counters::MergeCounters;
+use super::read::{ReadTree, child_by_name, child_by_step, standing};
+use super::snapshot::Snapshot;
+use super::structure::{Author, Evaluator, Seen, way_up};
+use super::view::{self, Overlay, ReadError, View, last_of_layers, scan_layers};
+use super::{settle, write};
+use crate::codec::record::{Meta, Record};
+use crate::codec::state_key::Key;
+use crate::model::limits::{MESSAGE_BYTES_MAX, OPERATIONS_MAX, PATH_DEPTH_MAX, PROPERTIES_MAX};
+use crate::model::script::{PathOperation, Place};
+use crate::model::{
+    ChangeSetId, NodeId, NodeName, NodePath, Operation, OriginId, PathStep, PropertyName, RepoId,
+    Stamp, Time, Value, ValueError,
+};
+
+/// Why an operation was refused. The draft is as it was before.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DraftError {
+    /// No node is at this path.
+    #[error("there is no node at {0}")]
+    NoSuchPath(NodePath),
+    /// No visible node has this id.
+    #[error("there is no node {0}")]
+    NoSuchNode(NodeId),
+    /// The parent has a child of this name.
+    #[error("{parent} has a child named `{name}` already")]
+    NameTaken {
+        /// The parent's path.
+        parent: NodePath,
+        /// The name.
+        name: NodeName,
+    },
+    /// The new node's name is given as `name~digits`.
+    #[error("`{0}` ends in `~` and 8 or more hex digits, which is reserved")]
+    ReservedName(String),
+    /// Moving a node into itself or below itself.
+    #[error("{node} can not be moved to {target}: that is the node itself, or below it")]
+    BelowItself {
+        /// The node's path.
+        node: NodePath,
+        /// The new parent's path.
+        target: NodePath,
+    },
+    /// The root can not be added, removed, moved or ordered.
+    #[error("the root can not be {0}")]
+    Root(&'static str),
+    /// A path deeper than [`PATH_DEPTH_MAX`].
+    #[error("a node there would be {depth} names deep; at most {PATH_DEPTH_MAX} are allowed")]
+    TooDeep {
+        /// Its depth.
+        depth: usize,
+    },
+    /// More than [`PROPERTIES_MAX`] properties.
+    #[error("{0} has {PROPERTIES_MAX} properties already, and no more are allowed")]
+    TooManyProperties(NodePath),
+    /// More than [`OPERATIONS_MAX`] operations.
+    #[error("a save has at most {OPERATIONS_MAX} operations")]
+    TooManyOperations,
+    /// A message longer than [`MESSAGE_BYTES_MAX`].
+    #[error("the message has {0} bytes; at most {MESSAGE_BYTES_MAX} are allowed")]
+    MessageTooLong(usize),
+    /// A bad value.
+    #[error(transparent)]
+    Value(#[from] ValueError),
+    /// The sibling is not a child of the same parent.
+    #[error("there is no sibling `{0}`")]
+    NoSuchSibling(String),
+    /// No order key fits between the two neighbours.
+    #[error("nothing fits between the two neighbours there; order one of them first")]
+    NoRoom,
+    /// The view could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// Pending operations over a snapshot. Reads see them.
+#[derive(Clone)]
+pub struct Draft {
+    snapshot: Snapshot,
+    author: OriginId,
+    changed: BTreeMap<Key, Option<Record>>,
+    operations: Vec<Operation>,
+    bytes: usize,
+    touched: BTreeSet<(NodeId, Item)>,
+    message: Option<Arc<str>>,
+    overwrite: bool,
+}
+
+impl View for Draft {
+    fn repo(&self) -> RepoId {
+        self.snapshot.repo()
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Record>, ReadError> {
+        match self.changed.get(key) {
+            Some(record) => Ok(record.clone()),
+            None => self.snapshot.get(key),
+        }
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Key, Record)>, ReadError> {
+        scan_layers(&self.snapshot, &self.changed, from, to, limit)
+    }
+
+    fn last(&self, from: &[u8], to: &[u8]) -> Result<Option<(Key, Record)>, ReadError> {
+        last_of_layers(&self.snapshot, &self.changed, from, to)
+    }
+}
+
+impl ReadTree for Draft {
+    fn view(&self) -> &dyn View {
+        self
+    }
+}
+
+impl ReadTree for Snapshot {
+    fn view(&self) -> &dyn View {
+        self
+    }
+}
+
+impl Draft {
+    /// A draft without operations, by the author whose origin this is.
+    pub fn new(snapshot: Snapshot, author: OriginId) -> Self {
+        Self {
+            snapshot,
+            author,
+            changed: BTreeMap::new(),
+            operations: Vec::new(),
+            bytes: 0,
+            touched: BTreeSet::new(),
+            message: None,
+            overwrite: false,
+        }
+    }
+
+    /// Applies an operation as people write it; its paths are resolved in the draft's own view.
+    ///
+    /// # Errors
+    /// Why it is refused; nothing has changed then.
+    pub fn apply(&mut self, operation: &PathOperation) -> Result<(), DraftError> {
+        match operation {
+            PathOperation::Add(path) => {
+                let (parent, name) = self.new_place(path, "added")?;
+                self.add(parent, &name).map(drop)
+            }
+            PathOperation::AddUnique(path) => {
+                let (parent, name) = self.new_place(path, "added")?;
+                self.add_unique(parent, &name).map(drop)
+            }
+            PathOperation::Remove(path) => self.remove(self.at(path)?),
+            PathOperation::Move(path, to) => {
+                let node = self.at(path)?;
+                let Some((parent_path, last)) = to.split_last() else {
+                    return Err(DraftError::Root("replaced"));
+                };
+                let parent = self.at(&parent_path)?;
+                match last {
+                    PathStep::Plain(name) => self.move_to(node, parent, Some(name)),
+                    // The form that reaches a clashing node: its name stays.
+                    PathStep::Exact(name, digits)
+                        if node.to_string().starts_with(digits)
+                            && standing(self, node)?.is_some_and(|s| s.name == *name) =>
+                    {
+                        self.move_to(node, parent, None)
+                    }
+                    PathStep::Exact(..) => Err(DraftError::ReservedName(last.to_string())),
+                }
+            }
+            PathOperation::Set(path, name, value) => self.set(self.at(path)?, name, value.clone()),
+            PathOperation::Unset(path, name) => self.unset(self.at(path)?, name),
+            PathOperation::Inc(path, name, delta) => self.inc(self.at(path)?, name, *delta),
+            PathOperation::Order(path, place) => self.order(self.at(path)?, place),
+        }
+    }
+
+    /// Adds a node, or is the same node that others add there without knowing of it (M3).
+    ///
+    /// # Errors
+    /// Why it is refused; nothing has changed then.
+    pub fn add(&mut self, parent: NodeId, name: &NodeName) -> Result<NodeId, DraftError> {
+        self.check_new(parent, name)?;
+        let mut generation = 0;
+        let node = loop {
+            let node = NodeId::of_add(parent, name, None, generation);
+            let known = view::node(self, node)?.is_some_and(|node| !node.parents.is_empty());
+            if !known {
+                break node;
+            }
+            generation += 1;
+        };
+        let name = name.clone();
+        self.push(Operation::Add {
+            parent,
+            name,
+            truncated_at: None,
+            generation,
+        })?;
+        Ok(node)
+    }
+
+    /// Adds a node that is never the same as another. Its id is provisional until it is saved.
+    ///
+    /// # Errors
+    /// Why it is refused; nothing has changed then.
+    pub fn add_unique(&mut self, parent: NodeId, name: &NodeName) -> Result<NodeId, DraftError> {
+        self.check_new(parent, name)?;
+        let stamp = self.next_stamp();
+        self.push(Operation::AddUnique {
+            parent,
+            name: name.clone(),
+        })?;
+        Ok(NodeId::of_add_unique(stamp))
+    }
+
+    /// Removes a node and what is below it.
+    ///
+    /// # Errors
+    /// Why it is refused; nothing has changed then.
+    pub fn remove(&mut self, node: NodeId) -> Result<(), DraftError> {
+        self.check_node(node, "removed")?;
+        self.push(Operation::Remove { node })?;
+        self.touched.insert((node, Item::Parent));
+        Ok(())
+    }
+
+    /// Moves a node, and renames it if a name is given. What changes nothing makes no operation.
+    ///
+    /// # Errors
+    /// Why it is refused; nothing has changed then.
+    pub fn move_to(
+        &mut self,
+        node: NodeId,
+        parent: NodeId,
+        name: Option<&NodeName>,
+    ) -> Result<(), DraftError> {
+        self.check_node(node, "moved")?;
+        self.check_visible(parent)?;
+        let now = standing(self, node)?.ok_or(DraftError::NoSuchNode(node))?;
+        let new_name = name.filter(|name| **name != now.name).cloned();
+        if now.parent == parent && new_name.is_none() {
+            return Ok(());
+        }
+        let way = way_up(self, parent, Stamp::MAX)?;
+        if way.nodes.iter().any(|(above, _)| *above == node) {
+            let (node, target) = (self.path(node)?, self.path(parent)?);
+            return Err(DraftError::BelowItself { node, target });
+        }
+        let name = name.unwrap_or(&now.name);
+        if child_by_name(self, parent, name)?.is_some_and(|other| other != node) {
+            return Err(DraftError::NameTaken {
+                parent: self.path(parent)?,
+                name: name.clone(),
+            });
+        }
+        check_depth(way.nodes.len() + 1)?;
+        self.touched.insert((parent, Item::Child(name.clone())));
+        if new_name.is_some() {
+            self.touched.insert((node, Item::Name));
+        }
+        if now.parent == parent {
+            let name = new_name.expect("a rename gives another name");
+            return self.push(Operation::Rename { node, name });
+        }
+        self.touched.insert((node, Item::Parent));
+        self.push(Operation::Move {
+            node,
+            parent,
+            name: new_name,
+        })
+    }
+
+    /// Sets a property.
+    ///
+    /// # Errors
+    /// Why it is refused; nothing has changed then.
+    pub fn set(
+        &mut self,
+        node: NodeId,
+        property: &PropertyName,
+        value: Value,
+    ) -> Result<(), DraftError> {
+        value.check()?;
+        self.check_property(node, property)?;
+        self.touched
+            .insert((node, Item::Property(property.clone())));
+        self.push(Operation::Set {
+            node,
+            property: property.clone(),
+            value,
+        })
+    }
+
+    /// Takes a property away. It need not be there.
+    ///
+    /// # Errors
+    /// Why it is refused; nothing has changed then.
+    pub fn unset(&mut self, node: NodeId, property: &PropertyName) -> Result<(), DraftError> {
+        self.check_visible(node)?;
+        self.touched
+            .insert((node, Item::Property(property.clone())));
+        self.push(Operation::Unset {
+            node,
+            property: property.clone(),
+        })
+    }
+
+    /// Adds to a property; what others add at the same time adds up (M5).
+    ///
+    /// # Errors
+    /// Why it is refused; nothing has changed then.
+    pub fn inc(
+        &mut self,
+        node: NodeId,
+        property: &PropertyName,
+        delta: i64,
+    ) -> Result<(), DraftError> {
+        self.check_property(node, property)?;
+        self.touched.insert((node, Item::Node));
+        self.push(Operation::Inc {
+            node,
+            property: property.clone(),
+            delta,
+        })
+    }
+
+    /// Gives a node another place among its siblings.
+    ///
+    /// # Errors
+    /// Why it is refused; nothing has changed then.
+    pub fn order(&mut self, node: NodeId, place: &Place) -> Result<(), DraftError> {
+        self.check_node(node, "ordered")?;
+        let key = order::key_for(self, self.author, node, place)?;
+        self.touched.insert((node, Item::Order));
+        self.push(Operation::Order { node, key })
+    }
+
+    /// Gives the save a message that travels with it.
+    ///
+    /// # Errors
+    /// If it is too long; the draft keeps the one it had.
+    pub fn set_message(&mut self, message: &str) -> Result<(), DraftError> {
+        if message.len() > MESSAGE_BYTES_MAX {
+            return Err(DraftError::MessageTooLong(message.len()));
+        }
+        self.message = Some(message.into());
+        Ok(())
+    }
+
+    /// Whether the save is made even if something it writes was changed since the snapshot.
+    pub fn overwrite(&mut self, yes: bool) {
+        self.overwrite = yes;
+    }
+
+    /// The message, if there is one.
+    pub fn message(&self) -> Option<Arc<str>> {
+        self.message.clone()
+    }
+
+    /// How many operations it has.
+    pub fn operations(&self) -> usize {
+        self.operations.len()
+    }
+
+    /// An upper bound of the encoded size of the save, in bytes.
+    pub fn encoded_estimate(&self) -> usize {
+        512 + self.message.as_ref().map_or(0, |message| message.len())
+            + self.snapshot.frontier().len() * 32
+            + self.bytes
+    }
+
+    /// The snapshot below it.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// The operations under their real change set id, and what became of provisional node ids.
+    pub fn finish(&self, id: ChangeSetId) -> (Vec<Operation>, BTreeMap<NodeId, NodeId>) {
+        let mut real: BTreeMap<NodeId, NodeId> = BTreeMap::new();
+        let mut operations = Vec::with_capacity(self.operations.len());
+        for (index, operation) in self.operations.iter().enumerate() {
+            let index = u32::try_from(index).expect("operations are bounded");
+            let (provisional, stamp) = (self.provisional(index), Stamp { id, index });
+            let mut operation = operation.clone();
+            let before = operation.node(provisional);
+            for node in operation.nodes_mut() {
+                *node = real.get(node).copied().unwrap_or(*node);
+            }
+            let after = operation.node(stamp);
+            if before != after {
+                real.insert(before, after);
+            }
+            operations.push(operation);
+        }
+        (operations, real)
+    }
+
+    fn provisional(&self, index: u32) -> Stamp {
+        Stamp {
+            id: ChangeSetId {
+                time: Time(u64::MAX),
+                origin: self.author,
+            },
+            index,
+        }
+    }
+
+    fn next_stamp(&self) -> Stamp {
+        self.provisional(u32::try_from(self.operations.len()).expect("operations are bounded"))
+    }
+
+    /// Applies a checked operation to the layer of pending changes.
+    fn push(&mut self, operation: Operation) -> Result<(), DraftError> {
+        if self.operations.len() >= OPERATIONS_MAX {
+            return Err(DraftError::TooManyOperations);
+        }
+        let stamp = self.next_stamp();
+        let mut overlay = Overlay::new(self);
+        let mut written = BTreeMap::new();
+        if operation.is_structural() {
+            let author = Author {
+                id: stamp.id,
+                seen: Seen::Everything,
+            };
+            let mut evaluator = Evaluator {
+                overlay: &mut overlay,
+                arrivals: &mut BTreeMap::new(),
+                causes: &BTreeMap::new(),
+                counters: &mut MergeCounters::default(),
+            };
+            evaluator.evaluate(&operation, stamp, &author)?;
+        } else if let Some((node, name)) = write::register(&mut overlay, &operation, stamp)? {
+            written.insert(node, BTreeSet::from([name]));
+        }
+        let (mut meta, mut counters) = (Meta::default(), MergeCounters::default());
+        settle::settle(&mut overlay, &mut meta, &mut counters, &written)?;
+        let changed = overlay.into_changed();
+        self.changed.extend(changed);
+        self.bytes += operation.weight();
+        self.operations.push(operation);
+        Ok(())
+    }
+
+    fn at(&self, path: &NodePath) -> Result<NodeId, DraftError> {
+        self.resolve(path)?
+            .ok_or_else(|| DraftError::NoSuchPath(path.clone()))
+    }
+
+    fn path(&self, node: NodeId) -> Result<NodePath, DraftError> {
+        self.path_of(node)?.ok_or(DraftError::NoSuchNode(node))
+    }
+
+    /// The parent and name that the path of a new node says.
+    fn new_place(
+        &self,
+        path: &NodePath,
+        what: &'static str,
+    ) -> Result<(NodeId, NodeName), DraftError> {
+        let Some((parent, last)) = path.split_last() else {
+            return Err(DraftError::Root(what));
+        };
+        match last {
+            PathStep::Plain(name) => Ok((self.at(&parent)?, name.clone())),
+            PathStep::Exact(..) => Err(DraftError::ReservedName(last.to_string())),
+        }
+    }
+
+    fn check_visible(&self, node: NodeId) -> Result<(), DraftError> {
+        if self.is_visible(node)? {
+            Ok(())
+        } else {
+            Err(DraftError::NoSuchNode(node))
+        }
+    }
+
+    fn check_node(&self, node: NodeId, what: &'static str) -> Result<(), DraftError> {
+        if node == NodeId::ROOT {
+            return Err(DraftError::Root(what));
+        }
+        self.check_visible(node)
+    }
+
+    fn check_new(&mut self, parent: NodeId, name: &NodeName) -> Result<(), DraftError> {
+        let way = way_up(self, parent, Stamp::MAX)?;
+        if way.end != super::structure::End::Root {
+            return Err(DraftError::NoSuchNode(parent));
+        }
+        check_depth(way.nodes.len() + 1)?;
+        if child_by_name(self, parent, name)?.is_some() {
+            return Err(DraftError::NameTaken {
+                parent: self.path(parent)?,
+                name: name.clone(),
+            });
+        }
+        self.touched.insert((parent, Item::Child(name.clone())));
+        Ok(())
+    }
+
+    fn check_property(&self, node: NodeId, property: &PropertyName) -> Result<(), DraftError> {
+        self.check_visible(node)?;
+        let Some(record) = view::node(self, node)? else {
+            return Ok(());
+        };
+        if record.properties.len() + record.outside as usize >= PROPERTIES_MAX
+            && self.property(node, property)?.is_none()
+            && self.properties(node)?.len() >= PROPERTIES_MAX
+        {
+            return Err(DraftError::TooManyProperties(self.path(node)?));
+        }
+        Ok(())
+    }
+
+    fn sibling(&self, parent: NodeId, step: &PathStep) -> Result<NodeId, DraftError> {
+        child_by_step(self, parent, step)?
+            .ok_or_else(|| DraftError::NoSuchSibling(step.to_string()))
+    }
+}
+
+fn check_depth(depth: usize) -> Result<(), DraftError> {
+    if depth > PATH_DEPTH_MAX {
+        Err(DraftError::TooDeep { depth })
+    } else {
+        Ok(())
+    }
+}

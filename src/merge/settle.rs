@@ -1,0 +1,448 @@
+//! The end of a pass: indexes, digest, and what people are told.
+//!
+//! All of it follows from comparing each changed node with what it was before the pass, so
+//! operations evaluated again to the same effect leave no trace here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::counters::MergeCounters;
+use super::digest::{self, Term};
+use super::register::{self, Effective, Place};
+use super::structure::{End, way_up};
+use super::view::{self, Overlay, ReadError, View};
+use crate::codec::record::{ChildEntry, How, Meta, NodeRecord, Record};
+use crate::codec::state_key as key;
+use crate::model::order::effective_key;
+use crate::model::{NodeId, NodeName, PropertyName, Stamp, Value};
+
+/// One visible difference between two states. Nodes are named by their own, unescaped, names.
+///
+/// A list of them can be applied to a mirror of the tree in its order: what appears, moves, is
+/// ordered, changes its properties, vanishes.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Change {
+    /// The node is there now, with everything below it, none of which was.
+    Appeared {
+        /// The node.
+        node: NodeId,
+        /// Its parent.
+        parent: NodeId,
+        /// Its name.
+        name: NodeName,
+    },
+    /// The node has another parent or another name; what is below it came along.
+    Moved {
+        /// The node.
+        node: NodeId,
+        /// Parent and name before.
+        from: (NodeId, NodeName),
+        /// Parent and name after.
+        to: (NodeId, NodeName),
+    },
+    /// The node has another place among its siblings.
+    Ordered {
+        /// The node.
+        node: NodeId,
+    },
+    /// A property of the node changed.
+    Property {
+        /// The node.
+        node: NodeId,
+        /// The property.
+        name: PropertyName,
+        /// Its value before; nothing if it had none.
+        before: Option<Value>,
+        /// Its value after; nothing if it has none.
+        after: Option<Value>,
+    },
+    /// The node is not there any more, nor is anything that is still below it.
+    Vanished {
+        /// The node.
+        node: NodeId,
+        /// Its parent before.
+        parent: NodeId,
+        /// Its name before.
+        name: NodeName,
+    },
+}
+
+impl Change {
+    /// The node it is about.
+    pub fn node(&self) -> NodeId {
+        match self {
+            Self::Appeared { node, .. }
+            | Self::Moved { node, .. }
+            | Self::Ordered { node }
+            | Self::Property { node, .. }
+            | Self::Vanished { node, .. } => *node,
+        }
+    }
+
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Appeared { .. } => 0,
+            Self::Moved { .. } => 1,
+            Self::Ordered { .. } => 2,
+            Self::Property { .. } => 3,
+            Self::Vanished { .. } => 4,
+        }
+    }
+}
+
+/// Where a node is: what its newest writes come to.
+#[derive(Clone, PartialEq)]
+pub(super) struct Standing {
+    pub(super) parent: NodeId,
+    pub(super) name: NodeName,
+    /// The greater of its newest parent and name stamps (M10).
+    pub(super) placed: Stamp,
+    pub(super) effective: Vec<u8>,
+}
+
+impl Standing {
+    /// Nothing for a node that is not known.
+    pub(super) fn of(node: &NodeRecord) -> Option<Self> {
+        let parent = node.parents.last()?;
+        let (named, name) = node.names.last()?;
+        Some(Self {
+            parent: parent.parent,
+            name: name.clone(),
+            placed: parent.stamp.max(*named),
+            effective: effective_key(node.orders.last().map(|(_, key)| key), name),
+        })
+    }
+}
+
+/// The stamp up to which a node's property writes do not count: it did not exist (M12), or an add
+/// brought it back empty since (M6). Nothing for a node that is not known.
+pub(super) fn floor(id: NodeId, node: &NodeRecord) -> Option<Stamp> {
+    if id == NodeId::ROOT {
+        return Some(Stamp::MIN);
+    }
+    let first = node.parents.first()?;
+    let emptied = node
+        .parents
+        .iter()
+        .rev()
+        .find(|write| write.how == How::ComeBack);
+    Some(emptied.unwrap_or(first).stamp)
+}
+
+/// What a property comes to; nothing if no write of it counts.
+pub(super) fn property(
+    view: &dyn View,
+    id: NodeId,
+    node: &NodeRecord,
+    name: &PropertyName,
+) -> Result<Option<Effective>, ReadError> {
+    let Some(floor) = floor(id, node) else {
+        return Ok(None);
+    };
+    match view::register(view, id, node, name)? {
+        None => Ok(None),
+        Some(register) => register::effective(view, Place { node: id, name }, &register, floor),
+    }
+}
+
+/// Settles everything that follows from the changed nodes.
+pub(super) fn settle(
+    overlay: &mut Overlay<'_>,
+    meta: &mut Meta,
+    counters: &mut MergeCounters,
+    written: &BTreeMap<NodeId, BTreeSet<PropertyName>>,
+) -> Result<Vec<Change>, ReadError> {
+    let prefix = key::node(overlay.repo(), NodeId::ROOT);
+    let nodes: Vec<(NodeId, Arc<NodeRecord>)> = overlay
+        .changed()
+        .range(prefix[..2].to_vec()..key::after_prefix(&prefix[..2]))
+        .filter_map(|(key, record)| match record {
+            Some(Record::Node(node)) => Some((key::node_of(key)?, node.clone())),
+            _ => None,
+        })
+        .collect();
+    let nothing = BTreeSet::new();
+    let mut changes = Vec::new();
+    for (id, after) in &nodes {
+        let before = view::node(overlay.base(), *id)?.unwrap_or_default();
+        let properties = written.get(id).unwrap_or(&nothing);
+        let mut settling = Settling {
+            overlay,
+            meta,
+            counters,
+            id: *id,
+            before: &before,
+            after,
+        };
+        settling.digest_structure();
+        settling.index_place()?;
+        settling.properties(properties, &mut changes)?;
+        settling.structure_changes(&mut changes)?;
+    }
+    keep_visible(overlay, &mut changes)?;
+    changes.sort_by_key(Change::rank);
+    Ok(changes)
+}
+
+struct Settling<'p, 'a> {
+    overlay: &'p mut Overlay<'a>,
+    meta: &'p mut Meta,
+    counters: &'p mut MergeCounters,
+    id: NodeId,
+    before: &'p NodeRecord,
+    after: &'p NodeRecord,
+}
+
+impl Settling<'_, '_> {
+    fn digest_structure(&mut self) {
+        let (before, after, id) = (self.before, self.after, self.id);
+        let sums = &mut self.meta.digest;
+        let shared = before
+            .parents
+            .iter()
+            .zip(&after.parents)
+            .take_while(|(a, b)| a == b)
+            .count();
+        before.parents[shared..]
+            .iter()
+            .for_each(|write| digest::subtract(sums, id, &Term::Parent(write)));
+        after.parents[shared..]
+            .iter()
+            .for_each(|write| digest::add(sums, id, &Term::Parent(write)));
+        if before.skips != after.skips {
+            before
+                .skips
+                .iter()
+                .for_each(|skip| digest::subtract(sums, id, &Term::Skip(skip)));
+            after
+                .skips
+                .iter()
+                .for_each(|skip| digest::add(sums, id, &Term::Skip(skip)));
+        }
+        if before.names.last() != after.names.last() {
+            if let Some((stamp, name)) = before.names.last() {
+                digest::subtract(sums, id, &Term::Name(*stamp, name));
+            }
+            if let Some((stamp, name)) = after.names.last() {
+                digest::add(sums, id, &Term::Name(*stamp, name));
+            }
+        }
+        if before.orders.last() != after.orders.last() {
+            if let Some((stamp, key)) = before.orders.last() {
+                digest::subtract(sums, id, &Term::Order(*stamp, key));
+            }
+            if let Some((stamp, key)) = after.orders.last() {
+                digest::add(sums, id, &Term::Order(*stamp, key));
+            }
+        }
+    }
+
+    /// The indexes of children, present and former.
+    fn index_place(&mut self) -> Result<(), ReadError> {
+        let (before, after) = (Standing::of(self.before), Standing::of(self.after));
+        if before != after {
+            if let Some(standing) = &before {
+                self.leave(standing)?;
+            }
+            if let Some(standing) = &after {
+                self.enter(standing)?;
+            }
+        }
+        if self.before.parents != self.after.parents {
+            let repo = self.overlay.repo();
+            let (old, new) = (former_parents(self.before), former_parents(self.after));
+            for parent in old.difference(&new) {
+                self.overlay
+                    .remove(key::former_child(repo, *parent, self.id));
+            }
+            for parent in new.difference(&old) {
+                self.overlay
+                    .put(key::former_child(repo, *parent, self.id), Record::Mark);
+            }
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self, standing: &Standing) -> Result<(), ReadError> {
+        let repo = self.overlay.repo();
+        let plain = effective_key(None, &standing.name);
+        self.overlay.remove(key::child(
+            repo,
+            standing.parent,
+            &standing.effective,
+            self.id,
+        ));
+        if plain != standing.effective {
+            self.overlay
+                .remove(key::child(repo, standing.parent, &plain, self.id));
+        }
+        if self.has_namesake(standing)? {
+            self.counters.clashes = self.counters.clashes.saturating_sub(1);
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, standing: &Standing) -> Result<(), ReadError> {
+        if self.has_namesake(standing)? {
+            self.counters.clashes += 1;
+            self.counters.clashes_met += 1;
+        }
+        let repo = self.overlay.repo();
+        let plain = effective_key(None, &standing.name);
+        let entry = |shadow| {
+            let (name, placed) = (standing.name.clone(), standing.placed);
+            Record::Child(Arc::new(ChildEntry {
+                name,
+                placed,
+                shadow,
+            }))
+        };
+        if plain != standing.effective {
+            self.overlay.put(
+                key::child(repo, standing.parent, &plain, self.id),
+                entry(true),
+            );
+        }
+        self.overlay.put(
+            key::child(repo, standing.parent, &standing.effective, self.id),
+            entry(false),
+        );
+        Ok(())
+    }
+
+    /// Whether another child of the same parent has the same name.
+    fn has_namesake(&self, standing: &Standing) -> Result<bool, ReadError> {
+        if standing.parent == NodeId::TRASH {
+            return Ok(false);
+        }
+        let plain = effective_key(None, &standing.name);
+        let prefix = key::children_at(self.overlay.repo(), standing.parent, &plain);
+        let rows = self
+            .overlay
+            .scan(&prefix, &key::after_prefix(&prefix), 16)?;
+        Ok(rows.iter().any(|(key, record)| {
+            let same_name = matches!(record, Record::Child(entry) if entry.name == standing.name);
+            same_name && key::child_of(key).is_some_and(|(_, child)| child != self.id)
+        }))
+    }
+
+    /// Digest, references and changes of the properties that can have changed.
+    fn properties(
+        &mut self,
+        written: &BTreeSet<PropertyName>,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), ReadError> {
+        let base = self.overlay.base();
+        let mut names = written.clone();
+        if floor(self.id, self.before) != floor(self.id, self.after) {
+            names.extend(view::registers(base, self.id, self.before)?.into_keys());
+            names.extend(view::registers(self.overlay, self.id, self.after)?.into_keys());
+        }
+        for name in names {
+            let before = property(base, self.id, self.before, &name)?;
+            let after = property(self.overlay, self.id, self.after, &name)?;
+            if before == after {
+                continue;
+            }
+            let sums = &mut self.meta.digest;
+            if let Some(effective) = &before {
+                digest::subtract(sums, self.id, &Term::Property(&name, effective));
+            }
+            if let Some(effective) = &after {
+                digest::add(sums, self.id, &Term::Property(&name, effective));
+            }
+            let before = before.and_then(|effective| effective.value);
+            let after = after.and_then(|effective| effective.value);
+            if before == after {
+                continue;
+            }
+            let repo = self.overlay.repo();
+            for target in before.iter().flat_map(Value::references) {
+                self.overlay
+                    .remove(key::referrer(repo, target, self.id, &name));
+            }
+            for target in after.iter().flat_map(Value::references) {
+                self.overlay
+                    .put(key::referrer(repo, target, self.id, &name), Record::Mark);
+            }
+            changes.push(Change::Property {
+                node: self.id,
+                name,
+                before,
+                after,
+            });
+        }
+        Ok(())
+    }
+
+    fn structure_changes(&self, changes: &mut Vec<Change>) -> Result<(), ReadError> {
+        let (before, after) = (Standing::of(self.before), Standing::of(self.after));
+        let node = self.id;
+        if node == NodeId::ROOT || before == after {
+            return Ok(());
+        }
+        let was = before.is_some() && is_visible(self.overlay.base(), node)?;
+        let is = after.is_some() && is_visible(self.overlay, node)?;
+        match (
+            was.then_some(before).flatten(),
+            is.then_some(after).flatten(),
+        ) {
+            (None, Some(Standing { parent, name, .. })) => {
+                // Unless it came to be visible along with what is above it.
+                if parent == NodeId::ROOT || is_visible(self.overlay.base(), parent)? {
+                    changes.push(Change::Appeared { node, parent, name });
+                }
+            }
+            (Some(Standing { parent, name, .. }), None) => {
+                if parent == NodeId::ROOT || is_visible(self.overlay, parent)? {
+                    changes.push(Change::Vanished { node, parent, name });
+                }
+            }
+            (Some(before), Some(after)) => {
+                if (before.parent, &before.name) != (after.parent, &after.name) {
+                    let from = (before.parent, before.name);
+                    let to = (after.parent, after.name);
+                    changes.push(Change::Moved { node, from, to });
+                } else if before.effective != after.effective {
+                    changes.push(Change::Ordered { node });
+                }
+            }
+            (None, None) => {}
+        }
+        Ok(())
+    }
+}
+
+/// Parents that a node had once, but for the present one and the trash.
+fn former_parents(node: &NodeRecord) -> BTreeSet<NodeId> {
+    let Some(present) = node.parents.last() else {
+        return BTreeSet::new();
+    };
+    let all = node.parents.iter().map(|write| write.parent);
+    all.filter(|parent| *parent != present.parent && *parent != NodeId::TRASH)
+        .collect()
+}
+
+/// Whether a node is in the tree as of the newest writes.
+pub(super) fn is_visible(view: &dyn View, node: NodeId) -> Result<bool, ReadError> {
+    Ok(way_up(view, node, Stamp::MAX)?.end == End::Root)
+}
+
+/// Leaves out property changes of nodes that were not there before or are not there after.
+fn keep_visible(overlay: &Overlay<'_>, changes: &mut Vec<Change>) -> Result<(), ReadError> {
+    let mut visible: BTreeMap<NodeId, bool> = BTreeMap::new();
+    for change in changes.iter() {
+        if let Change::Property { node, .. } = change
+            && !visible.contains_key(node)
+        {
+            let both = is_visible(overlay.base(), *node)? && is_visible(overlay, *node)?;
+            visible.insert(*node, both);
+        }
+    }
+    changes.retain(|change| match change {
+        Change::Property { node, .. } => visible[node],
+        _ => true,
+    });
+    Ok(())
+}

@@ -1,0 +1,388 @@
+//! Structural operations, evaluated at their stamp (M6 to M9).
+//!
+//! Every parent write that took effect stays in its node's record under its stamp, so the tree *as
+//! it was at a stamp* can be read at any time: a node's parent then is that of its newest write not
+//! newer than the stamp. An operation is evaluated against that, whatever has been merged since;
+//! what it comes to are its [`Effects`], which lie in the records under its own stamp and can be
+//! taken out again. Nothing here scans a subtree: a removal finds what was moved below its node
+//! unseen through an index of the change sets that moved something ([`removal`]).
+
+mod removal;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::counters::MergeCounters;
+use super::seen::{self, Knowledge};
+use super::view::{self, Overlay, ReadError, View};
+use crate::codec::record::{How, NodeRecord, ParentWrite, Record, SkippedMove};
+use crate::codec::state_key as key;
+use crate::model::{ChangeSetId, NodeId, NodeName, Operation, OriginId, Stamp, Time};
+
+/// Longest way up that is walked before the tree is taken to have a cycle, which M9 rules out.
+const WAY_UP_MAX: usize = 1 << 20;
+
+/// What an operation came to. Equal effects are interchangeable.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Effects {
+    pub(crate) parents: Vec<(NodeId, ParentWrite)>,
+    pub(crate) skip: Option<(NodeId, SkippedMove)>,
+    pub(crate) name: Option<(NodeId, NodeName)>,
+}
+
+/// Whose operation is evaluated, and what that author had seen.
+pub(crate) struct Author {
+    /// The change set; its own writes count as seen.
+    pub(crate) id: ChangeSetId,
+    /// What it had seen of other origins.
+    pub(crate) seen: Seen,
+}
+
+/// Where to look up what an author had seen.
+pub(crate) enum Seen {
+    /// At hand.
+    Known(Arc<Knowledge>),
+    /// In the timelines.
+    Timelines,
+    /// Everything there is: the author of a draft.
+    Everything,
+}
+
+impl Author {
+    /// How far it had seen another origin.
+    fn seen_up_to(&self, view: &dyn View, other: OriginId) -> Result<Time, ReadError> {
+        if other == self.id.origin {
+            return Ok(self.id.time);
+        }
+        match &self.seen {
+            Seen::Known(seen) => Ok(seen.get(&other).copied().unwrap_or_default()),
+            Seen::Timelines => seen::seen_of(view, self.id, other),
+            Seen::Everything => Ok(Time(u64::MAX)),
+        }
+    }
+
+    fn has_seen(&self, view: &dyn View, id: ChangeSetId) -> Result<bool, ReadError> {
+        Ok(id.time <= self.seen_up_to(view, id.origin)?)
+    }
+}
+
+/// The way from a node up.
+pub(crate) struct WayUp {
+    /// The nodes, that node first, each with the stamp of the write that put it where it is.
+    pub(crate) nodes: Vec<(NodeId, Stamp)>,
+    /// Where it ends.
+    pub(crate) end: End,
+}
+
+/// Where a way up ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// At the root: the node is live.
+    Root,
+    /// In the trash.
+    Trash,
+    /// At a node that is not known then.
+    Unknown,
+}
+
+impl WayUp {
+    fn position(&self, node: NodeId) -> Option<usize> {
+        self.nodes.iter().position(|(other, _)| *other == node)
+    }
+
+    fn passes(&self, node: NodeId) -> bool {
+        self.position(node).is_some()
+    }
+}
+
+/// The newest parent write of a node that is not newer than `at`.
+pub(crate) fn placed_at(node: &NodeRecord, at: Stamp) -> Option<&ParentWrite> {
+    let position = node.parents.partition_point(|write| write.stamp <= at);
+    node.parents[..position].last()
+}
+
+/// The way up from a node as it was at a stamp.
+pub(crate) fn way_up(view: &dyn View, from: NodeId, at: Stamp) -> Result<WayUp, ReadError> {
+    let mut nodes = Vec::new();
+    let mut node = from;
+    loop {
+        match node {
+            NodeId::ROOT => {
+                return Ok(WayUp {
+                    nodes,
+                    end: End::Root,
+                });
+            }
+            NodeId::TRASH => {
+                return Ok(WayUp {
+                    nodes,
+                    end: End::Trash,
+                });
+            }
+            _ => {}
+        }
+        let record = view::node(view, node)?;
+        let Some(write) = record.as_deref().and_then(|record| placed_at(record, at)) else {
+            nodes.push((node, Stamp::MIN));
+            return Ok(WayUp {
+                nodes,
+                end: End::Unknown,
+            });
+        };
+        nodes.push((node, write.stamp));
+        assert!(
+            nodes.len() < WAY_UP_MAX,
+            "no node is below itself (M9), yet {from} is"
+        );
+        node = write.parent;
+    }
+}
+
+/// Evaluates structural operations on the records of a pass.
+pub(crate) struct Evaluator<'p, 'a> {
+    pub(crate) overlay: &'p mut Overlay<'a>,
+    /// Nodes that got a parent write in this pass, by that parent.
+    pub(crate) arrivals: &'p mut BTreeMap<NodeId, BTreeSet<NodeId>>,
+    /// For each origin its newest write that a removal may have to look at (M8).
+    pub(crate) causes: &'p BTreeMap<OriginId, Time>,
+    pub(crate) counters: &'p mut MergeCounters,
+}
+
+impl Evaluator<'_, '_> {
+    /// Evaluates an operation at its stamp and puts its effects into the records.
+    pub(crate) fn evaluate(
+        &mut self,
+        operation: &Operation,
+        stamp: Stamp,
+        author: &Author,
+    ) -> Result<Effects, ReadError> {
+        let node = operation.node(stamp);
+        match operation {
+            Operation::Add { parent, name, .. } | Operation::AddUnique { parent, name } => {
+                self.add(node, *parent, name, stamp)
+            }
+            Operation::Remove { .. } => self.remove(node, stamp, author),
+            Operation::Move { parent, name, .. } => {
+                self.move_to(node, *parent, name.as_ref(), stamp)
+            }
+            _ => unreachable!("the others are writes to registers"),
+        }
+    }
+
+    /// M6.
+    fn add(
+        &mut self,
+        node: NodeId,
+        parent: NodeId,
+        name: &NodeName,
+        stamp: Stamp,
+    ) -> Result<Effects, ReadError> {
+        let record = view::node(self.overlay, node)?;
+        let known = record
+            .as_deref()
+            .is_some_and(|record| placed_at(record, stamp).is_some());
+        let mut effects = Effects::default();
+        if !known {
+            // It comes to be under its parent, even a trashed one; but there must be one.
+            if parent == NodeId::TRASH || !self.is_known(parent, stamp)? {
+                self.touch(parent, stamp)?;
+                return Ok(effects);
+            }
+            self.place(&mut effects, node, stamp, parent, How::Add)?;
+            self.name(&mut effects, node, stamp, name)?;
+            return Ok(effects);
+        }
+        let trashed = self.look_up(node, stamp)?.end == End::Trash;
+        if !trashed || self.look_up(parent, stamp)?.end != End::Root {
+            return Ok(effects);
+        }
+        // Its remover was unseen by this author: it comes back, empty.
+        for child in self.children_at(node, stamp)? {
+            self.place(&mut effects, child, stamp, NodeId::TRASH, How::Emptied)?;
+        }
+        self.place(&mut effects, node, stamp, parent, How::ComeBack)?;
+        self.name(&mut effects, node, stamp, name)?;
+        self.counters.come_back += 1;
+        Ok(effects)
+    }
+
+    /// M9.
+    fn move_to(
+        &mut self,
+        node: NodeId,
+        parent: NodeId,
+        name: Option<&NodeName>,
+        stamp: Stamp,
+    ) -> Result<Effects, ReadError> {
+        let mut effects = Effects::default();
+        let way = self.look_up(parent, stamp)?;
+        if node == NodeId::ROOT || !self.is_known(node, stamp)? {
+            self.touch(node, stamp)?;
+            return Ok(effects); // M12
+        }
+        let skip = if let Some(position) = way.position(node) {
+            let reason = way.nodes[..position].iter().map(|(_, write)| *write).max();
+            Some(SkippedMove {
+                stamp,
+                parent,
+                reason: reason.unwrap_or(stamp),
+                cycle: true,
+            })
+        } else {
+            match way.end {
+                End::Root => None,
+                End::Trash => {
+                    // Into the trash itself no author moves; its own write is the reason then.
+                    let reason = way.nodes.last().map_or(stamp, |(_, write)| *write);
+                    Some(SkippedMove {
+                        stamp,
+                        parent,
+                        reason,
+                        cycle: false,
+                    })
+                }
+                End::Unknown => return Ok(effects), // M12
+            }
+        };
+        if let Some(skip) = skip {
+            let mut record = self.overlay.take_node(node)?;
+            let skips = &mut Arc::make_mut(&mut record).skips;
+            skips.insert(skips.partition_point(|other| other.stamp < stamp), skip);
+            self.overlay.put_node(node, record);
+            self.counters.skipped += 1;
+            effects.skip = Some((node, skip));
+            return Ok(effects);
+        }
+        self.place(&mut effects, node, stamp, parent, How::Move)?;
+        if let Some(name) = name {
+            self.name(&mut effects, node, stamp, name)?;
+        }
+        Ok(effects)
+    }
+
+    /// Takes an operation's effects out of the records; `others` are the nodes besides its own
+    /// whose parents it wrote.
+    pub(crate) fn take_effects(
+        &mut self,
+        operation: &Operation,
+        stamp: Stamp,
+        others: &[NodeId],
+    ) -> Result<Effects, ReadError> {
+        let mut effects = Effects::default();
+        let own = operation.node(stamp);
+        for node in others.iter().copied().chain([own]) {
+            let mut record = self.overlay.take_node(node)?;
+            if let Some(i) = record.parents.iter().position(|write| write.stamp == stamp) {
+                let write = Arc::make_mut(&mut record).parents.remove(i);
+                effects.parents.push((node, write));
+            }
+            if let Some(i) = record.names.iter().position(|(other, _)| *other == stamp) {
+                let (_, name) = Arc::make_mut(&mut record).names.remove(i);
+                effects.name = Some((node, name));
+            }
+            if let Some(i) = record.skips.iter().position(|skip| skip.stamp == stamp) {
+                effects.skip = Some((node, Arc::make_mut(&mut record).skips.remove(i)));
+            }
+            self.overlay.put_node(node, record);
+        }
+        Ok(effects)
+    }
+
+    fn place(
+        &mut self,
+        effects: &mut Effects,
+        node: NodeId,
+        stamp: Stamp,
+        parent: NodeId,
+        how: How,
+    ) -> Result<(), ReadError> {
+        let write = ParentWrite { stamp, parent, how };
+        let mut record = self.overlay.take_node(node)?;
+        let parents = &mut Arc::make_mut(&mut record).parents;
+        parents.insert(parents.partition_point(|other| other.stamp < stamp), write);
+        self.overlay.put_node(node, record);
+        self.arrivals.entry(parent).or_default().insert(node);
+        effects.parents.push((node, write));
+        Ok(())
+    }
+
+    fn name(
+        &mut self,
+        effects: &mut Effects,
+        node: NodeId,
+        stamp: Stamp,
+        name: &NodeName,
+    ) -> Result<(), ReadError> {
+        let mut record = self.overlay.take_node(node)?;
+        write_name(Arc::make_mut(&mut record), stamp, name);
+        self.overlay.put_node(node, record);
+        effects.name = Some((node, name.clone()));
+        Ok(())
+    }
+
+    fn is_known(&self, node: NodeId, at: Stamp) -> Result<bool, ReadError> {
+        if node == NodeId::ROOT {
+            return Ok(true);
+        }
+        let record = view::node(self.overlay, node)?;
+        Ok(record
+            .as_deref()
+            .is_some_and(|record| placed_at(record, at).is_some()))
+    }
+
+    /// The way up from a node, remembering that the operation at `stamp` looked at it.
+    fn look_up(&mut self, node: NodeId, stamp: Stamp) -> Result<WayUp, ReadError> {
+        let way = way_up(self.overlay, node, stamp)?;
+        for (node, _) in &way.nodes {
+            self.touch(*node, stamp)?;
+        }
+        Ok(way)
+    }
+
+    /// Remembers that the operation at `stamp` looked at a node's place.
+    fn touch(&mut self, node: NodeId, stamp: Stamp) -> Result<(), ReadError> {
+        let key = key::touched(self.overlay.repo(), node);
+        match self.overlay.get(&key)? {
+            Some(Record::Touched(known)) if known >= stamp => {}
+            _ => self.overlay.put(key, Record::Touched(stamp)),
+        }
+        Ok(())
+    }
+
+    /// The children of a node as they were at a stamp.
+    fn children_at(&mut self, node: NodeId, at: Stamp) -> Result<BTreeSet<NodeId>, ReadError> {
+        let repo = self.overlay.repo();
+        let mut candidates = self.arrivals.get(&node).cloned().unwrap_or_default();
+        let prefix = key::children(repo, node);
+        let rows = self
+            .overlay
+            .scan(&prefix, &key::after_prefix(&prefix), usize::MAX)?;
+        candidates.extend(
+            rows.iter()
+                .filter_map(|(key, _)| Some(key::child_of(key)?.1)),
+        );
+        let prefix = key::former_children(repo, node);
+        let rows = self
+            .overlay
+            .scan(&prefix, &key::after_prefix(&prefix), usize::MAX)?;
+        candidates.extend(rows.iter().filter_map(|(key, _)| key::former_child_of(key)));
+        let mut children = BTreeSet::new();
+        for child in candidates {
+            let record = view::node(self.overlay, child)?;
+            let place = record.as_deref().and_then(|record| placed_at(record, at));
+            if place.is_some_and(|write| write.parent == node) {
+                children.insert(child);
+            }
+        }
+        for child in &children {
+            self.touch(*child, at)?;
+        }
+        Ok(children)
+    }
+}
+
+/// Puts a name in its place among a node's names.
+pub(crate) fn write_name(record: &mut NodeRecord, stamp: Stamp, name: &NodeName) {
+    let position = record.names.partition_point(|(other, _)| *other < stamp);
+    record.names.insert(position, (stamp, name.clone()));
+}

@@ -1,0 +1,180 @@
+//! Removals: what goes, and what is handed back because its mover was unseen (M7, M8).
+
+use std::collections::BTreeSet;
+
+use super::{Author, Effects, End, Evaluator, placed_at};
+use crate::codec::record::{How, NodeRecord, ParentWrite};
+use crate::codec::state_key as key;
+use crate::merge::view::{self, ReadError, View};
+use crate::model::{ChangeSetId, NodeId, Stamp, Time};
+
+/// A node below the removed one that has to be handed back.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct HandBack {
+    /// Steps from it up to the removed node: the nearest goes first.
+    distance: usize,
+    /// The write, or skipped move, for which it goes back: breaks ties.
+    because: Stamp,
+    /// Breaks what ties are left: two that one removal handed back.
+    node: NodeId,
+    /// What the hand-back undoes, for later removals to ask about.
+    cause: Stamp,
+}
+
+impl Evaluator<'_, '_> {
+    /// M7 and M8.
+    pub(super) fn remove(
+        &mut self,
+        node: NodeId,
+        stamp: Stamp,
+        author: &Author,
+    ) -> Result<Effects, ReadError> {
+        let mut effects = Effects::default();
+        let way = self.look_up(node, stamp)?;
+        if node == NodeId::ROOT || way.end == End::Unknown {
+            return Ok(effects); // M12
+        }
+        let record = view::node(self.overlay, node)?.expect("a node on a way up has a record");
+        let parent = placed_at(&record, stamp).expect("it is known").parent;
+        if parent == NodeId::TRASH {
+            return Ok(effects);
+        }
+        let trashed_above = way.end == End::Trash;
+        for back in self.hand_backs(node, stamp, author)? {
+            let way = self.look_up(back.node, stamp)?;
+            if !way.passes(node) {
+                continue; // one above it has been handed back meanwhile
+            }
+            let place = if trashed_above {
+                parent
+            } else {
+                self.earlier_place(back.node, node, stamp, author)?
+                    .unwrap_or(parent)
+            };
+            let how = How::HandBack { cause: back.cause };
+            self.place(&mut effects, back.node, stamp, place, how)?;
+            self.counters.handed_back += 1;
+        }
+        self.place(&mut effects, node, stamp, NodeId::TRASH, How::Remove)?;
+        Ok(effects)
+    }
+
+    /// What lies below `node` and was moved there unseen, or was believed elsewhere: nearest first.
+    fn hand_backs(
+        &mut self,
+        node: NodeId,
+        stamp: Stamp,
+        author: &Author,
+    ) -> Result<BTreeSet<HandBack>, ReadError> {
+        let mut backs = BTreeSet::new();
+        for candidate in self.moved_unseen(author)? {
+            let Some(record) = view::node(self.overlay, candidate)? else {
+                continue;
+            };
+            let Some((because, cause)) = self.reason(&record, stamp, author)? else {
+                continue;
+            };
+            let way = self.look_up(candidate, stamp)?;
+            match way.position(node) {
+                None | Some(0) => {}
+                Some(distance) => {
+                    backs.insert(HandBack {
+                        distance,
+                        because,
+                        node: candidate,
+                        cause,
+                    });
+                }
+            }
+        }
+        Ok(backs)
+    }
+
+    /// Nodes of which an unseen change set wrote, or hindered, a parent.
+    fn moved_unseen(&self, author: &Author) -> Result<BTreeSet<NodeId>, ReadError> {
+        let repo = self.overlay.repo();
+        let mut nodes = BTreeSet::new();
+        for (origin, newest) in self.causes {
+            let seen = author.seen_up_to(self.overlay, *origin)?;
+            if *newest <= seen {
+                continue;
+            }
+            let from = key::causes_from(repo, *origin, Time(seen.0 + 1));
+            let to = key::causes_from(repo, *origin, Time(author.id.time.0.saturating_add(1)));
+            for (key, _) in self.overlay.scan(&from, &to, usize::MAX)? {
+                nodes.extend(key::cause_of(&key));
+            }
+        }
+        Ok(nodes)
+    }
+
+    /// Why a node below a removed one has to be handed back, if so: the write or skipped move that
+    /// breaks ties, and the cause to remember.
+    fn reason(
+        &self,
+        record: &NodeRecord,
+        stamp: Stamp,
+        author: &Author,
+    ) -> Result<Option<(Stamp, Stamp)>, ReadError> {
+        let Some(newest) = placed_at(record, stamp) else {
+            return Ok(None);
+        };
+        // (a) the newest parent write is an unseen move, or a hand-back of one
+        let cause = match newest.how {
+            How::Move => Some(newest.stamp),
+            How::HandBack { cause } => Some(cause),
+            _ => None,
+        };
+        if let Some(cause) = cause
+            && self.is_unseen(cause.id, author)?
+        {
+            return Ok(Some((newest.stamp, cause)));
+        }
+        // (b) the remover believed it elsewhere: a skipped move that it knew of
+        let position = record.skips.partition_point(|skip| skip.stamp <= stamp);
+        let Some(skip) = record.skips[..position].last() else {
+            return Ok(None);
+        };
+        let holds = skip.stamp > newest.stamp
+            && author.has_seen(self.overlay, skip.stamp.id)?
+            && self.is_unseen(skip.reason.id, author)?;
+        Ok(holds.then_some((skip.stamp, skip.reason)))
+    }
+
+    /// The first earlier place that a node can go back to.
+    fn earlier_place(
+        &mut self,
+        node: NodeId,
+        removed: NodeId,
+        stamp: Stamp,
+        author: &Author,
+    ) -> Result<Option<NodeId>, ReadError> {
+        let record = view::node(self.overlay, node)?.expect("a node on a way up has a record");
+        let position = record.parents.partition_point(|write| write.stamp <= stamp);
+        for write in record.parents[..position].iter().rev() {
+            if write.parent != NodeId::TRASH {
+                let way = self.look_up(write.parent, stamp)?;
+                if way.end == End::Root && !way.passes(removed) && !way.passes(node) {
+                    return Ok(Some(write.parent));
+                }
+            }
+            if !self.is_unseen_write(write, author)? {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    fn is_unseen_write(&self, write: &ParentWrite, author: &Author) -> Result<bool, ReadError> {
+        let by = match write.how {
+            How::Add | How::ComeBack | How::Emptied | How::Move => write.stamp,
+            How::HandBack { cause } => cause,
+            How::Remove => return Ok(false),
+        };
+        self.is_unseen(by.id, author)
+    }
+
+    fn is_unseen(&self, id: ChangeSetId, author: &Author) -> Result<bool, ReadError> {
+        Ok(!author.has_seen(self.overlay, id)?)
+    }
+}

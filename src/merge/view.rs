@@ -1,0 +1,279 @@
+//! Records read through layers: what a merge or a draft works on.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use crate::codec::bytes::MalformedRecord;
+use crate::codec::record::{NodeRecord, Record, Register};
+use crate::codec::state_key::{self as key, Key};
+use crate::model::{NodeId, PropertyName, RepoId};
+use crate::storage::StorageError;
+
+/// Why records could not be read. Nothing has changed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The store failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The snapshot was held so long that what it needs had to be given up.
+    #[error("the snapshot has expired: it was held while too much was written")]
+    Expired,
+    /// A record is damaged; `verify --rebuild` makes it again from the journal.
+    #[error("the record {key} is damaged: {source}")]
+    Malformed {
+        /// Its key, in hex.
+        key: String,
+        /// What is wrong.
+        source: MalformedRecord,
+    },
+}
+
+impl ReadError {
+    pub(crate) fn malformed(key: &[u8], source: MalformedRecord) -> Self {
+        let key = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self::Malformed { key, source }
+    }
+
+    fn kind(key: &[u8]) -> Self {
+        Self::malformed(key, MalformedRecord("of another kind than its table's"))
+    }
+}
+
+/// A repository's records at one moment.
+pub trait View {
+    /// Which repository.
+    fn repo(&self) -> RepoId;
+
+    /// The record of a key.
+    ///
+    /// # Errors
+    /// If it can not be read.
+    fn get(&self, key: &[u8]) -> Result<Option<Record>, ReadError>;
+
+    /// The first `limit` records of `from..to`, ascending.
+    ///
+    /// # Errors
+    /// If they can not be read.
+    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Key, Record)>, ReadError>;
+
+    /// The last record of `from..to`.
+    ///
+    /// # Errors
+    /// If it can not be read.
+    fn last(&self, from: &[u8], to: &[u8]) -> Result<Option<(Key, Record)>, ReadError>;
+}
+
+/// Everything ever written to a node; nothing if that is nothing.
+pub(crate) fn node(view: &dyn View, id: NodeId) -> Result<Option<Arc<NodeRecord>>, ReadError> {
+    let key = key::node(view.repo(), id);
+    match view.get(&key)? {
+        None => Ok(None),
+        Some(Record::Node(node)) => Ok(Some(node)),
+        Some(_) => Err(ReadError::kind(&key)),
+    }
+}
+
+/// A property's register, wherever it stands.
+pub(crate) fn register(
+    view: &dyn View,
+    id: NodeId,
+    node: &NodeRecord,
+    name: &PropertyName,
+) -> Result<Option<Arc<Register>>, ReadError> {
+    if let Some(register) = node.properties.get(name) {
+        return Ok(Some(Arc::new(register.clone())));
+    }
+    if node.outside == 0 {
+        return Ok(None);
+    }
+    let key = key::property(view.repo(), id, name);
+    match view.get(&key)? {
+        None => Ok(None),
+        Some(Record::Register(register)) => Ok(Some(register)),
+        Some(_) => Err(ReadError::kind(&key)),
+    }
+}
+
+/// All registers of a node, by name.
+pub(crate) fn registers(
+    view: &dyn View,
+    id: NodeId,
+    node: &NodeRecord,
+) -> Result<BTreeMap<PropertyName, Arc<Register>>, ReadError> {
+    let mut all: BTreeMap<_, _> = node
+        .properties
+        .iter()
+        .map(|(name, register)| (name.clone(), Arc::new(register.clone())))
+        .collect();
+    if node.outside > 0 {
+        let prefix = key::properties(view.repo(), id);
+        for (key, record) in view.scan(&prefix, &key::after_prefix(&prefix), usize::MAX)? {
+            match (key::property_of(&key), record) {
+                (Some((_, name)), Record::Register(register)) => {
+                    all.insert(name, register);
+                }
+                _ => return Err(ReadError::kind(&key)),
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// A view with changes on top.
+pub(crate) struct Overlay<'a> {
+    base: &'a dyn View,
+    changed: BTreeMap<Key, Option<Record>>,
+    reads: Cell<u64>,
+}
+
+impl<'a> Overlay<'a> {
+    pub(crate) fn new(base: &'a dyn View) -> Self {
+        Self {
+            base,
+            changed: BTreeMap::new(),
+            reads: Cell::new(0),
+        }
+    }
+
+    pub(crate) fn base(&self) -> &'a dyn View {
+        self.base
+    }
+
+    pub(crate) fn put(&mut self, key: Key, record: Record) {
+        self.changed.insert(key, Some(record));
+    }
+
+    pub(crate) fn remove(&mut self, key: Key) {
+        self.changed.insert(key, None);
+    }
+
+    pub(crate) fn put_node(&mut self, id: NodeId, node: Arc<NodeRecord>) {
+        self.changed
+            .insert(key::node(self.repo(), id), Some(Record::Node(node)));
+    }
+
+    /// Takes a node's record out to change it in place; [`Overlay::put_node`] brings it back.
+    pub(crate) fn take_node(&mut self, id: NodeId) -> Result<Arc<NodeRecord>, ReadError> {
+        let key = key::node(self.repo(), id);
+        if let Some(Some(Record::Node(node))) = self.changed.remove(&key) {
+            return Ok(node);
+        }
+        Ok(node(self.base_counted(), id)?.unwrap_or_default())
+    }
+
+    fn base_counted(&self) -> &'a dyn View {
+        self.reads.set(self.reads.get() + 1);
+        self.base
+    }
+
+    pub(crate) fn changed(&self) -> &BTreeMap<Key, Option<Record>> {
+        &self.changed
+    }
+
+    pub(crate) fn into_changed(self) -> BTreeMap<Key, Option<Record>> {
+        self.changed
+    }
+
+    /// Records read from below so far.
+    pub(crate) fn reads(&self) -> u64 {
+        self.reads.get()
+    }
+}
+
+impl View for Overlay<'_> {
+    fn repo(&self) -> RepoId {
+        self.base.repo()
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Record>, ReadError> {
+        match self.changed.get(key) {
+            Some(record) => Ok(record.clone()),
+            None => self.base_counted().get(key),
+        }
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Key, Record)>, ReadError> {
+        let records = scan_layers(self.base, &self.changed, from, to, limit)?;
+        self.reads.set(self.reads.get() + records.len() as u64);
+        Ok(records)
+    }
+
+    fn last(&self, from: &[u8], to: &[u8]) -> Result<Option<(Key, Record)>, ReadError> {
+        self.reads.set(self.reads.get() + 1);
+        last_of_layers(self.base, &self.changed, from, to)
+    }
+}
+
+/// Scans a range of a view with changes on top, page by page of the view.
+pub(crate) fn scan_layers(
+    base: &dyn View,
+    changed: &BTreeMap<Key, Option<Record>>,
+    from: &[u8],
+    to: &[u8],
+    limit: usize,
+) -> Result<Vec<(Key, Record)>, ReadError> {
+    let mut above = changed.range::<[u8], _>((Bound::Included(from), Bound::Excluded(to)));
+    let mut next_above = above.next();
+    let mut out = Vec::new();
+    let mut cursor = from.to_vec();
+    while out.len() < limit {
+        let page = (limit - out.len()).clamp(16, 1_024);
+        let rows = base.scan(&cursor, to, page)?;
+        let complete = rows.len() < page;
+        let end = rows.last().map(|(key, _)| key.clone());
+        let mut rows = rows.into_iter().peekable();
+        loop {
+            match (rows.peek().map(|(key, _)| key), next_above) {
+                (Some(base), Some((key, record))) if key <= base => {
+                    if key == base {
+                        rows.next();
+                    }
+                    out.extend(record.clone().map(|record| (key.clone(), record)));
+                    next_above = above.next();
+                }
+                (Some(_), _) => out.extend(rows.next()),
+                (None, Some((key, record))) if complete => {
+                    out.extend(record.clone().map(|record| (key.clone(), record)));
+                    next_above = above.next();
+                }
+                (None, _) => break,
+            }
+            if out.len() == limit {
+                return Ok(out);
+            }
+        }
+        if complete {
+            break;
+        }
+        cursor = end.expect("a full page has a last row");
+        cursor.push(0);
+    }
+    Ok(out)
+}
+
+/// The last record of a range of a view with changes on top.
+pub(crate) fn last_of_layers(
+    base: &dyn View,
+    changed: &BTreeMap<Key, Option<Record>>,
+    from: &[u8],
+    to: &[u8],
+) -> Result<Option<(Key, Record)>, ReadError> {
+    let mut to = to.to_vec();
+    loop {
+        let range = (Bound::Included(from), Bound::Excluded(to.as_slice()));
+        let above = changed.range::<[u8], _>(range).next_back();
+        let below = base.last(from, &to)?;
+        match above {
+            Some((key, record)) if below.as_ref().is_none_or(|(other, _)| other <= key) => {
+                match record {
+                    Some(record) => return Ok(Some((key.clone(), record.clone()))),
+                    None => to = key.clone(),
+                }
+            }
+            _ => return Ok(below),
+        }
+    }
+}

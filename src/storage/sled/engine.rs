@@ -1,0 +1,198 @@
+//! sled 0.34.7, and how to make it keep what it was given.
+//!
+//! The only file that names the crate. Three things stand between it and the rest:
+//!
+//! * its `flush` hands the log to the operating system and leaves it there; the barrier is
+//!   `flush`, then `sync_data` through a second handle to the log;
+//! * where it finds damage it may panic instead of returning an error: every call is caught;
+//! * once it has seen a failed write it refuses everything that would touch the disk.
+
+use std::any::Any;
+use std::fs::{self, File};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::time::Duration;
+
+pub(super) use ::sled::IVec as Bytes;
+use ::sled::{Config, Db, Error};
+
+use super::directory::{disk_error, sync_directory};
+use crate::storage::StorageError;
+
+/// Bytes of a log segment. It can not be changed once a store has been made.
+const SEGMENT_BYTES: usize = 8 << 20;
+
+/// How long sled's lock is waited for: a store that was just closed in this process may give it
+/// back a moment later. That nobody else has the store open is made sure by a lock of our own.
+const LOCK_TRIES: u32 = 400;
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
+
+/// Why a store did not open.
+#[derive(Debug)]
+pub(super) enum OpenFailure {
+    /// Somebody has it open.
+    Locked,
+    /// The disk did not do its part.
+    Disk(StorageError),
+    /// What is on disk makes no sense to sled.
+    Broken(String),
+}
+
+/// An open store of sled's.
+#[derive(Debug)]
+pub(super) struct Engine {
+    db: Option<Db>,
+    log: File,
+}
+
+fn storage_error(error: Error) -> StorageError {
+    match error {
+        Error::Io(error) => disk_error(Path::new("sled"), &error),
+        other => StorageError::Damaged(other.to_string()),
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("sled panicked: {}", text.unwrap_or("no message"))
+}
+
+/// Calls sled, taking a panic for damage.
+fn call<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, StorageError> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(outcome) => outcome.map_err(storage_error),
+        Err(panic) => Err(StorageError::Damaged(panic_text(&*panic))),
+    }
+}
+
+impl Engine {
+    /// Opens the store in a directory; makes it if it is not there.
+    pub(super) fn open(path: &Path, cache_bytes: u64) -> Result<Self, OpenFailure> {
+        for _ in 0..LOCK_TRIES {
+            let config = Config::new()
+                .path(path)
+                .segment_size(SEGMENT_BYTES)
+                .flush_every_ms(None)
+                .cache_capacity(cache_bytes);
+            match catch_unwind(AssertUnwindSafe(|| config.open())) {
+                Ok(Ok(db)) => {
+                    let log = path.join("db");
+                    let handle = File::open(&log)
+                        .map_err(|error| OpenFailure::Disk(disk_error(&log, &error)))?;
+                    return Ok(Self {
+                        db: Some(db),
+                        log: handle,
+                    });
+                }
+                Ok(Err(Error::Io(error))) if error.to_string().contains("acquire lock") => {
+                    std::thread::sleep(LOCK_PAUSE);
+                }
+                Ok(Err(Error::Io(error))) => {
+                    return Err(OpenFailure::Disk(disk_error(path, &error)));
+                }
+                Ok(Err(error)) => return Err(OpenFailure::Broken(error.to_string())),
+                Err(panic) => return Err(OpenFailure::Broken(panic_text(&*panic))),
+            }
+        }
+        Err(OpenFailure::Locked)
+    }
+
+    fn db(&self) -> &Db {
+        self.db.as_ref().expect("it is open until it is closed")
+    }
+
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        call(|| self.db().get(key))
+    }
+
+    /// Puts a value in its place and gives the one that was there.
+    pub(super) fn insert(&self, key: &[u8], value: Vec<u8>) -> Result<Option<Bytes>, StorageError> {
+        call(|| self.db().insert(key, value))
+    }
+
+    /// Removes a value and gives it.
+    pub(super) fn remove(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        call(|| self.db().remove(key))
+    }
+
+    /// The first `limit` entries of `from..to`, or the last ones, last first.
+    pub(super) fn range(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+        back: bool,
+    ) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        call(|| {
+            let range = self.db().range(from..to);
+            if back {
+                range.rev().take(limit).collect()
+            } else {
+                range.take(limit).collect()
+            }
+        })
+    }
+
+    /// Returns when everything written before is on the disk itself.
+    pub(super) fn barrier(&self) -> Result<(), StorageError> {
+        call(|| self.db().flush())?;
+        self.sync_log()
+    }
+
+    fn sync_log(&self) -> Result<(), StorageError> {
+        self.log
+            .sync_data()
+            .map_err(|error| disk_error(Path::new("sled's log"), &error))
+    }
+
+    /// Lets go of the store. Whoever cares for the last writes sets a barrier before.
+    pub(super) fn close(&mut self) -> Result<(), StorageError> {
+        let Some(db) = self.db.take() else {
+            return Ok(());
+        };
+        call(move || {
+            drop(db);
+            Ok(())
+        })?;
+        self.sync_log()
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // Nobody is left to tell.
+        let _ = self.close();
+    }
+}
+
+/// Syncs what sled writes once, when it makes a store, and never syncs itself.
+pub(super) fn sync_new(path: &Path) -> Result<(), StorageError> {
+    for name in ["conf", "db"] {
+        let file = path.join(name);
+        File::open(&file)
+            .and_then(|handle| handle.sync_all())
+            .map_err(|error| disk_error(&file, &error))?;
+    }
+    sync_directory(path)
+}
+
+/// The snapshots of a store, finished ones or not: `snap.` and a number.
+pub(super) fn snapshots(path: &Path, unfinished: bool) -> Result<Vec<String>, StorageError> {
+    let failed = |error: std::io::Error| disk_error(path, &error);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        let Some(name) = name.to_str() else { continue };
+        if name.starts_with("snap.") && name.ends_with(".generating") == unfinished {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}

@@ -1,0 +1,359 @@
+//! Values of any length over sled, and the barriers between its writes.
+//!
+//! Writers take the lock for a step that leaves every key readable; readers take none. A reader
+//! that meets a large value while it is replaced sees the head change and reads again.
+//!
+//! sled gives freed segments of its log out again by what it has *written*, not by what has been
+//! synced. So no more than a fraction of a segment may be written without a barrier, however much
+//! there is to write ([`UNSYNCED_BYTES`]).
+
+use std::sync::{Mutex, MutexGuard};
+
+use super::engine::{Bytes, Engine};
+use super::value::{self, CHUNK_BYTES, Head, Stored};
+use crate::storage::{Change, Key, StorageError, TABLE_END};
+
+/// Most bytes of keys and values, each entry counted with [`ENTRY_BYTES`] more, that are written
+/// without a barrier. In sled's log they become up to ten times as many, since it rewrites the
+/// pages around them; a segment has 8 MiB.
+const UNSYNCED_BYTES: usize = 512 << 10;
+const ENTRY_BYTES: usize = 256;
+
+/// Entries that are read from sled at a time.
+const SCAN_STEP: usize = 1024;
+
+/// An open store with one writer.
+#[derive(Debug)]
+pub(super) struct Store {
+    engine: Engine,
+    /// Bytes written since the last barrier, and the right to write.
+    writer: Mutex<usize>,
+}
+
+/// The right to write, for one step.
+struct Writer<'a> {
+    engine: &'a Engine,
+    unsynced: MutexGuard<'a, usize>,
+}
+
+fn is_large(value: &[u8]) -> bool {
+    value.len() > CHUNK_BYTES
+}
+
+fn damaged(key: &[u8], what: &str) -> StorageError {
+    let start: String = key.iter().take(40).map(|b| format!("{b:02x}")).collect();
+    StorageError::Damaged(format!("the value of key {start}: {what}"))
+}
+
+impl Store {
+    pub(super) fn new(engine: Engine) -> Self {
+        Self {
+            engine,
+            writer: Mutex::new(0),
+        }
+    }
+
+    fn writer(&self) -> Writer<'_> {
+        Writer {
+            engine: &self.engine,
+            unsynced: self
+                .writer
+                .lock()
+                .expect("nothing panics while it holds the lock"),
+        }
+    }
+
+    /// Makes everything durable that was written.
+    pub(super) fn barrier(&self) -> Result<(), StorageError> {
+        self.writer().barrier()
+    }
+
+    /// Lets go of sled.
+    pub(super) fn close(&mut self) -> Result<(), StorageError> {
+        self.engine.close()
+    }
+
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        match self.engine.get(key)? {
+            None => Ok(None),
+            Some(stored) => self.resolve(key, stored),
+        }
+    }
+
+    /// The first `limit` entries of `from..to`, or the last ones, last first.
+    pub(super) fn scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+        back: bool,
+    ) -> Result<Vec<(Key, Vec<u8>)>, StorageError> {
+        let mut from = from.to_vec();
+        let mut to = to.min(&[TABLE_END]).to_vec();
+        let mut entries = Vec::new();
+        while entries.len() < limit {
+            let step = SCAN_STEP.min(limit - entries.len());
+            let range = self.engine.range(&from, &to, step, back)?;
+            let read = range.len();
+            if let Some((last, _)) = range.last() {
+                if back {
+                    to = last.to_vec();
+                } else {
+                    from = [last, &[0][..]].concat();
+                }
+            }
+            for (key, stored) in range {
+                // What was removed meanwhile is not counted.
+                if let Some(value) = self.resolve(&key, stored)? {
+                    entries.push((key.to_vec(), value));
+                }
+            }
+            if read < step {
+                break;
+            }
+        }
+        Ok(entries)
+    }
+
+    /// The value of a key under which `stored` was found, or what has taken its place since.
+    fn resolve(&self, key: &[u8], mut stored: Bytes) -> Result<Option<Vec<u8>>, StorageError> {
+        loop {
+            if let Some(value) = self.assemble(key, &stored)? {
+                return Ok(Some(value));
+            }
+            let again = match self.engine.get(key)? {
+                None => return Ok(None),
+                Some(again) => again,
+            };
+            if again == stored {
+                break;
+            }
+            stored = again;
+        }
+        // The same head twice and no value to it: either it was replaced twice, or it is damaged.
+        let _writer = self.writer();
+        let Some(stored) = self.engine.get(key)? else {
+            return Ok(None);
+        };
+        match self.assemble(key, &stored)? {
+            Some(value) => Ok(Some(value)),
+            None => Err(damaged(key, "its chunks are not those that were written")),
+        }
+    }
+
+    /// The value that `stored` stands for; nothing if its chunks are not all there.
+    fn assemble(&self, key: &[u8], stored: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        let head = match value::decode(stored) {
+            None => return Err(damaged(key, "neither a value nor the head of one")),
+            Some(Stored::Inline(value)) => return Ok(Some(value.to_vec())),
+            Some(Stored::Large(head)) => head,
+        };
+        let mut bytes = Vec::with_capacity(usize::from(head.chunks) * CHUNK_BYTES);
+        for index in 0..head.chunks {
+            match self
+                .engine
+                .get(&value::chunk_key(key, head.generation, index))?
+            {
+                None => return Ok(None),
+                Some(chunk) => bytes.extend_from_slice(&chunk),
+            }
+        }
+        Ok(head.matches(&bytes).then_some(bytes))
+    }
+
+    /// Writes journal records, durably: the chunks of large ones first, and after a barrier what
+    /// makes them visible. Chunks under way are noted, so that the next opening can tidy up.
+    pub(super) fn append(&self, records: &[(Key, Vec<u8>)]) -> Result<(), StorageError> {
+        let mut writer = self.writer();
+        let heads = writer.put_large(records)?;
+        if !heads.is_empty() {
+            writer.barrier()?;
+        }
+        let mut next_head = heads.iter();
+        for (key, value) in records {
+            let stored = if is_large(value) {
+                let head = next_head.next().expect("every large record has its head");
+                head.encode()
+            } else {
+                value::encode_inline(value)
+            };
+            let old = writer.insert(key, stored)?;
+            writer.remove_chunks(key, old)?;
+        }
+        writer.barrier()?;
+        for (key, _) in records.iter().filter(|(_, value)| is_large(value)) {
+            writer.remove(&value::under_way_key(key))?;
+        }
+        Ok(())
+    }
+
+    /// Puts changes in their places. Not durable as a whole before a barrier, and large values are
+    /// not safe before either: there has to be a redo file.
+    pub(super) fn put(&self, changes: &[Change]) -> Result<(), StorageError> {
+        let mut writer = self.writer();
+        for (key, value) in changes {
+            writer.put(key, value.as_deref())?;
+        }
+        Ok(())
+    }
+
+    /// Puts changes in their places that may have been put there half-way before.
+    pub(super) fn put_again(&self, changes: &[Change]) -> Result<(), StorageError> {
+        let mut writer = self.writer();
+        for (key, value) in changes {
+            writer.put(key, value.as_deref())?;
+            writer.sweep(key)?;
+        }
+        writer.barrier()
+    }
+
+    /// Removes the chunks of appends that did not come to their heads.
+    pub(super) fn sweep_under_way(&self) -> Result<(), StorageError> {
+        let (from, to) = value::UNDER_WAY;
+        let mut writer = self.writer();
+        let notes = self.engine.range(from, to, usize::MAX, false)?;
+        for (note, _) in &notes {
+            writer.sweep(&note[from.len()..])?;
+            writer.remove(note)?;
+        }
+        if notes.is_empty() {
+            return Ok(());
+        }
+        writer.barrier()
+    }
+
+    /// Writes the record by which a store is known, durably.
+    pub(super) fn put_format(&self) -> Result<(), StorageError> {
+        let mut writer = self.writer();
+        writer.insert(value::FORMAT_KEY, value::FORMAT.to_vec())?;
+        writer.barrier()
+    }
+
+    /// Whether the record is there by which a store is known. If it is not, sled has opened what
+    /// it could not read as an empty store.
+    pub(super) fn check_format(&self) -> Result<(), StorageError> {
+        match self.engine.get(value::FORMAT_KEY)? {
+            Some(format) if *format == *value::FORMAT => Ok(()),
+            Some(_) => Err(StorageError::Damaged(
+                "it was written by another version of leveret".to_owned(),
+            )),
+            None => Err(StorageError::Damaged(
+                "sled found none of its records".to_owned(),
+            )),
+        }
+    }
+}
+
+/// What tests do to a store that nobody else may.
+#[cfg(test)]
+impl Store {
+    pub(super) fn raw_range(&self, from: &[u8], to: &[u8]) -> Vec<(Bytes, Bytes)> {
+        self.engine.range(from, to, usize::MAX, false).unwrap()
+    }
+
+    pub(super) fn append_chunks_only(
+        &self,
+        records: &[(Key, Vec<u8>)],
+    ) -> Result<(), StorageError> {
+        let mut writer = self.writer();
+        writer.put_large(records)?;
+        writer.barrier()
+    }
+
+    pub(super) fn spoil(&self, key: &[u8], remove: bool) {
+        let value = self.engine.remove(key).unwrap().unwrap();
+        if !remove {
+            self.engine.insert(key, vec![0; value.len()]).unwrap();
+        }
+    }
+}
+
+impl Writer<'_> {
+    fn barrier(&mut self) -> Result<(), StorageError> {
+        self.engine.barrier()?;
+        *self.unsynced = 0;
+        Ok(())
+    }
+
+    /// Makes room for a write among those that no barrier has covered yet.
+    fn charge(&mut self, bytes: usize) -> Result<(), StorageError> {
+        if *self.unsynced + bytes > UNSYNCED_BYTES {
+            self.barrier()?;
+        }
+        *self.unsynced += bytes + ENTRY_BYTES;
+        Ok(())
+    }
+
+    fn insert(&mut self, key: &[u8], stored: Vec<u8>) -> Result<Option<Bytes>, StorageError> {
+        self.charge(key.len() + stored.len())?;
+        self.engine.insert(key, stored)
+    }
+
+    fn remove(&mut self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        self.charge(key.len())?;
+        self.engine.remove(key)
+    }
+
+    fn put(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StorageError> {
+        let old = match value {
+            None => self.remove(key)?,
+            Some(value) if is_large(value) => {
+                let head = self.put_chunks(key, value)?;
+                self.insert(key, head.encode())?
+            }
+            Some(value) => self.insert(key, value::encode_inline(value))?,
+        };
+        self.remove_chunks(key, old)
+    }
+
+    /// Writes the chunks of the large ones among journal records, with a note that they are under
+    /// way, and gives their heads.
+    fn put_large(&mut self, records: &[(Key, Vec<u8>)]) -> Result<Vec<Head>, StorageError> {
+        let mut heads = Vec::new();
+        for (key, value) in records.iter().filter(|(_, value)| is_large(value)) {
+            self.insert(&value::under_way_key(key), Vec::new())?;
+            heads.push(self.put_chunks(key, value)?);
+        }
+        Ok(heads)
+    }
+
+    /// Writes the chunks of a value and gives the head that is still to be written.
+    fn put_chunks(&mut self, key: &[u8], value: &[u8]) -> Result<Head, StorageError> {
+        let old = self.engine.get(key)?;
+        let old = value::head_in(old.as_deref());
+        let head = Head::new(value, old.map_or(0, |old| old.next_generation()));
+        for (index, chunk) in (0..head.chunks).zip(value.chunks(CHUNK_BYTES)) {
+            let chunk_key = value::chunk_key(key, head.generation, index);
+            self.insert(&chunk_key, chunk.to_vec())?;
+        }
+        Ok(head)
+    }
+
+    /// Removes the chunks of what stood under a key before.
+    fn remove_chunks(&mut self, key: &[u8], old: Option<Bytes>) -> Result<(), StorageError> {
+        let Some(old) = value::head_in(old.as_deref()) else {
+            return Ok(());
+        };
+        for index in 0..old.chunks {
+            self.remove(&value::chunk_key(key, old.generation, index))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the chunks under a key that are not those of its head.
+    fn sweep(&mut self, key: &[u8]) -> Result<(), StorageError> {
+        let stored = self.engine.get(key)?;
+        let head = value::head_in(stored.as_deref());
+        for generation in [0, 1] {
+            let known = head.filter(|head| head.generation == generation);
+            let chunks = known.map_or(0, |head| head.chunks);
+            let (from, to) = value::chunk_range(key, generation);
+            for (chunk_key, _) in self.engine.range(&from, &to, usize::MAX, false)? {
+                if value::chunk_index(&chunk_key, key).is_some_and(|index| index >= chunks) {
+                    self.remove(&chunk_key)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
