@@ -25,7 +25,7 @@ use super::error::{OpenError, SaveError};
 use super::observe::Observers;
 use super::store::Store;
 use crate::merge::{Draft, State};
-use crate::model::{RepoId, Time};
+use crate::model::{OriginId, RepoId, Time};
 use crate::replica::{CheckpointToken, CommitToken, ConnectionId, Message, Receipt, Replica};
 use crate::storage::StorageError;
 
@@ -104,6 +104,7 @@ pub(super) struct Core {
 struct Current {
     states: [Arc<State>; RepoId::ALL.len()],
     store: Arc<Store>,
+    origin: OriginId,
 }
 
 /// Opens the store and a replica on it, again.
@@ -117,6 +118,7 @@ impl Core {
             current: RwLock::new(Current {
                 states: states(&replica),
                 store,
+                origin: replica.origin(),
             }),
             observers: Observers::new(),
             engine: Mutex::new(Engine::new(replica)),
@@ -160,6 +162,20 @@ impl Core {
     pub(super) fn news(&self, input: Input) {
         self.inbox().news.push_back(input);
         self.combine(1);
+    }
+
+    /// The origin under which this replica writes at present.
+    pub(super) fn origin(&self) -> OriginId {
+        self.current
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .origin
+    }
+
+    /// Why the store is not usable at present, or was not at the end.
+    pub(super) fn failure(&self) -> Option<String> {
+        let engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
+        engine.failure.clone()
     }
 
     /// Runs something on the engine and gives its result; nothing once the peer has ended.
@@ -259,8 +275,16 @@ impl Core {
             drop(inbox);
             engine.take(self, input, clock::now());
         }
+        engine.pump(self);
+        if let Some(origin) = engine.new_origin() {
+            let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+            current.origin = origin;
+        }
         let timeout = engine.next_timeout();
         let ended = engine.is_ended();
+        if ended {
+            engine.end(self);
+        }
         let mut inbox = self.inbox();
         let earlier = timeout < inbox.timeout;
         inbox.timeout = timeout;
@@ -290,7 +314,7 @@ impl Core {
             self.handover.store(false, Ordering::SeqCst);
             let now = clock::now();
             if engine.next_timeout() <= now {
-                engine.timeout(self, now);
+                engine.timeout(now);
             }
             self.turn(&mut engine, INPUTS_MAX, MESSAGES_MAX);
             drop(engine);
@@ -329,14 +353,15 @@ impl Core {
     /// Called by the storage thread, when the old store is closed.
     pub(super) fn reopen(&self) -> Result<Arc<Store>, OpenError> {
         let (store, replica) = (self.reopen)()?;
-        let fresh = states(&replica);
+        let fresh = Current {
+            states: states(&replica),
+            store: store.clone(),
+            origin: replica.origin(),
+        };
         let Ok(mut engine) = self.engine.lock() else {
             return Err(OpenError::Ended);
         };
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Current {
-            states: fresh,
-            store: store.clone(),
-        };
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         self.disk.clear();
         engine.replace(self, replica, clock::now());
         drop(engine);

@@ -6,11 +6,11 @@
 //! this thread only hands it the news, so that the disk is never idle behind a long merge.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::core::{Core, Input};
+use super::directory::Directory;
 use super::store::Store;
 use crate::replica::{CheckpointToken, CommitToken};
 use crate::storage::{Change, Key, Storage as _, StorageError};
@@ -126,8 +126,8 @@ impl Disk {
 pub(super) struct DiskThread {
     pub(super) core: Arc<Core>,
     pub(super) store: Arc<Store>,
-    /// Where the store is, to look for room on its disk.
-    pub(super) path: PathBuf,
+    /// Held, and with it its lock, as long as the store is open.
+    pub(super) directory: Directory,
 }
 
 impl DiskThread {
@@ -203,7 +203,7 @@ impl DiskThread {
     }
 
     fn has_room(&self) -> bool {
-        match rustix::fs::statvfs(&self.path) {
+        match rustix::fs::statvfs(self.directory.path()) {
             Ok(stat) => stat.f_bavail.saturating_mul(stat.f_frsize) >= ROOM_BYTES_MIN,
             Err(_) => true,
         }

@@ -10,7 +10,9 @@ use tokio::sync::oneshot;
 use super::connection::Connection;
 use super::core::{Core, Input};
 use super::error::SaveError;
-use crate::model::Time;
+use crate::codec::handshake::{JoinSecret, RefusalCode};
+use crate::model::{OriginId, PublicKey, Time};
+use crate::net::CloseCode;
 use crate::replica::{Alarm, ConnectionId, Output, Receipt, Replica, Ticket};
 
 /// Alarms that are kept for `status`; older ones are only in the log.
@@ -27,20 +29,20 @@ pub(super) struct Engine {
     pub(super) alarms: VecDeque<Alarm>,
     /// Why nothing is saved at present.
     pub(super) failure: Option<String>,
-    /// Commits and checkpoints that the storage thread has not reported yet.
-    at_disk: usize,
     closing: bool,
+    /// The origin that others know of.
+    origin: OriginId,
 }
 
 impl Engine {
     pub(super) fn new(replica: Replica) -> Self {
         Self {
+            origin: replica.origin(),
             replica,
             tickets: BTreeMap::new(),
             connections: BTreeMap::new(),
             alarms: VecDeque::new(),
             failure: None,
-            at_disk: 0,
             closing: false,
         }
     }
@@ -51,14 +53,21 @@ impl Engine {
 
     /// Whether it was told to close, and nothing is under way any more.
     pub(super) fn is_ended(&self) -> bool {
-        self.closing && (self.at_disk == 0 || self.failure.is_some())
+        self.closing && self.replica.is_closed()
     }
 
-    pub(super) fn timeout(&mut self, core: &Core, now: Time) {
+    /// The replica's origin, if it has another one since this was asked last.
+    pub(super) fn new_origin(&mut self) -> Option<OriginId> {
+        let origin = self.replica.origin();
+        (std::mem::replace(&mut self.origin, origin) != origin).then_some(origin)
+    }
+
+    pub(super) fn timeout(&mut self, now: Time) {
         self.replica.handle_timeout(now);
-        self.pump(core);
     }
 
+    /// Hands an input to the replica. What comes of it is left to [`Engine::pump`], so that what
+    /// several inputs bring is merged and committed together.
     pub(super) fn take(&mut self, core: &Core, input: Input, now: Time) {
         match input {
             Input::Save { draft, reply } => self.save(&draft, reply, now),
@@ -77,19 +86,12 @@ impl Engine {
                     self.replica.disconnected(now, connection);
                 }
             }
-            Input::Committed(token) => {
-                self.at_disk -= 1;
-                self.replica.committed(now, token);
-            }
-            Input::Checkpointed(token) => {
-                self.at_disk -= 1;
-                self.replica.checkpointed(now, token);
-            }
+            Input::Committed(token) => self.replica.committed(now, token),
+            Input::Checkpointed(token) => self.replica.checkpointed(now, token),
             Input::StorageFailed(error) => {
                 self.failure = Some(error.to_string());
                 self.replica.storage_failed(now, error);
                 self.pump(core);
-                self.fail_tickets();
                 core.disk.clear();
             }
             Input::Run(work) => work(self),
@@ -98,11 +100,12 @@ impl Engine {
                 self.replica.close(now);
             }
         }
-        self.pump(core);
-        if self.is_ended() {
-            self.fail_tickets();
-            core.observers.end();
-        }
+    }
+
+    /// Once it is at its end: lets go of whoever still waits.
+    pub(super) fn end(&mut self, core: &Core) {
+        self.fail_tickets();
+        core.observers.end();
     }
 
     fn save(&mut self, draft: &crate::merge::Draft, reply: SaveReply, now: Time) {
@@ -132,7 +135,8 @@ impl Engine {
         }
     }
 
-    fn pump(&mut self, core: &Core) {
+    /// Takes out what the replica wants done, and hands it on.
+    pub(super) fn pump(&mut self, core: &Core) {
         while let Some(output) = self.replica.poll_output() {
             match output {
                 Output::Send { to, message } => {
@@ -141,11 +145,9 @@ impl Engine {
                     }
                 }
                 Output::Commit { token, records } => {
-                    self.at_disk += 1;
                     core.disk.commit(token, records);
                 }
                 Output::Checkpoint { token, changes } => {
-                    self.at_disk += 1;
                     core.disk.checkpoint(token, changes);
                 }
                 Output::Witness(mark) => core.disk.witness(mark),
@@ -154,15 +156,20 @@ impl Engine {
                         let _ = reply.send(Ok(receipt));
                     }
                 }
+                Output::SaveFailed { ticket, error } => {
+                    if let Some(reply) = self.tickets.remove(&ticket) {
+                        let _ = reply.send(Err(SaveError::Uncertain(error.to_string())));
+                    }
+                }
                 Output::Event(event) => core.observers.offer(&Arc::new(event)),
                 Output::Close { connection, reason } => {
                     if let Some(connection) = self.connections.get(&connection) {
-                        connection.close(&reason.to_string());
+                        connection.close(CloseCode::BadMessage, &reason);
                     }
                 }
                 Output::MembersChanged => core.members.notify_one(),
                 Output::Alarm(alarm) => {
-                    tracing::warn!(?alarm, "something is wrong in the cluster");
+                    tracing::warn!(%alarm, "alarm");
                     if self.alarms.len() == ALARMS_MAX {
                         self.alarms.pop_front();
                     }
@@ -177,7 +184,6 @@ impl Engine {
         self.fail_tickets();
         self.replica = replica;
         self.failure = None;
-        self.at_disk = 0;
         for connection in self.connections.values() {
             self.replica.connected(now, connection.id, connection.key);
         }

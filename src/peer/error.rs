@@ -64,9 +64,6 @@ pub enum OpenError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JoinError {
-    /// The token has expired by this machine's clock.
-    #[error("the token has expired; ask a member for a new one")]
-    Expired,
     /// The member did not accept it: a wrong or expired token, another cluster, an unknown
     /// protocol version.
     #[error("{address} does not let us in: {refused}")]
@@ -226,6 +223,9 @@ pub enum LogError {
     /// The state could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// No node is at the path.
+    #[error("there is no node {0}")]
+    NotFound(NodePath),
 }
 
 impl LogError {
@@ -235,6 +235,18 @@ impl LogError {
             reason: reason.to_string(),
         }
     }
+}
+
+/// Why waiting was given up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WaitError {
+    /// Not everything was applied by then.
+    #[error("not everything was applied after {0:?}")]
+    Timeout(std::time::Duration),
+    /// The peer has ended.
+    #[error("the peer has ended")]
+    Ended,
 }
 
 /// Why no token was made.

@@ -206,7 +206,7 @@ impl<'a> Import<'a> {
             self.counted.properties_same += 1;
             return Ok(());
         }
-        self.session.draft_mut().set(node, name, value)?;
+        self.session.draft_mut().set(node, name, value.clone())?;
         self.counted.properties_set += 1;
         Ok(())
     }

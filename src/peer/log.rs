@@ -93,9 +93,11 @@ impl Log {
             below: below.filter(|node| *node != NodeId::ROOT),
         };
         for (origin, head) in heads {
+            // In relaxed durability the state can be ahead of the journal for a moment.
+            let stored = log.last_stored(origin)?.min(head.sequence);
             let last = match before {
-                Some(before) => log.last_below(origin, head.sequence, before)?,
-                None => head.sequence,
+                Some(before) => log.last_below(origin, stored, before)?,
+                None => stored,
             };
             log.refill(origin, last)?;
         }
@@ -154,6 +156,14 @@ impl Log {
             .and_then(|record| change_set::decode(record.body))
             .map(Arc::new)
             .map_err(|error| LogError::damaged(place(), &error))
+    }
+
+    fn last_stored(&self, origin: OriginId) -> Result<Sequence, LogError> {
+        let from = key::journal(self.repo, origin, Sequence(1));
+        let to = key::journal_end(self.repo, origin);
+        let last = self.store.scan_back(&from, &to, 1)?.pop();
+        let last = last.and_then(|(found, _)| key::parse_journal(&found));
+        Ok(last.map_or(Sequence(0), |(_, sequence)| sequence))
     }
 
     /// The last number of an origin whose id is below `before`; 0 if none is.

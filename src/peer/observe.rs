@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::merge::{Change, ReadError, ReadTree, Snapshot, Version};
+use crate::merge::{Change, NodeInfo, ReadError, ReadTree, Snapshot, Version};
 use crate::model::{NodeId, RepoId};
 use crate::replica::CommitEvent;
 
@@ -298,21 +298,17 @@ impl<'a> Filter<'a> {
             let was = self.before.snapshot.node(self.root)?;
             let is = self.after.snapshot.node(self.root)?;
             match (was, is) {
-                (Some(info), None) => {
-                    changes.clear(); // all of it is gone with the root
-                    changes.push(Change::Vanished {
-                        node: self.root,
-                        parent: info.parent,
-                        name: info.name,
-                    });
+                // All of it is gone with its root, or is to be read from the snapshot. Only the
+                // tree's root has no name, and that neither comes nor goes.
+                (Some(NodeInfo { parent, name, .. }), None) => {
+                    let node = self.root;
+                    changes.clear();
+                    changes.extend(name.map(|name| Change::Vanished { node, parent, name }));
                 }
-                (None, Some(info)) => {
-                    changes.clear(); // all of it is to be read from the snapshot
-                    changes.push(Change::Appeared {
-                        node: self.root,
-                        parent: info.parent,
-                        name: info.name,
-                    });
+                (None, Some(NodeInfo { parent, name, .. })) => {
+                    let node = self.root;
+                    changes.clear();
+                    changes.extend(name.map(|name| Change::Appeared { node, parent, name }));
                 }
                 _ => {}
             }

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::core::{Core, Input};
 use super::error::{SaveError, SessionError};
-use crate::merge::{Child, ChildCursor, Draft, DraftError, NodeInfo, ReadError, ReadTree, Snapshot};
+use crate::merge::{Draft, DraftError, ReadTree, Snapshot, View};
 use crate::model::script::{PathOperation, Place};
 use crate::model::{NodeId, NodeName, NodePath, PathStep, PropertyName, RepoId, Value};
 use crate::replica::Receipt;
@@ -99,7 +99,7 @@ pub struct Session {
 impl Session {
     pub(super) fn open(core: &Arc<Core>, repo: RepoId) -> Self {
         let snapshot = core.state(repo).snapshot();
-        let draft = Draft::new(snapshot, core.origin(repo));
+        let draft = Draft::new(snapshot, core.origin());
         Self {
             core: core.clone(),
             draft,
@@ -174,12 +174,7 @@ impl Session {
     pub fn move_to(&mut self, target: impl Target, path: &str) -> Result<(), SessionError> {
         let node = find(&self.draft, &target)?;
         let (parent, name) = self.place(path)?;
-        let same = self
-            .draft
-            .node(node)?
-            .is_some_and(|info| info.name == name);
-        let name = (!same).then_some(&name);
-        Ok(self.draft.move_to(node, parent, name)?)
+        Ok(self.draft.move_to(node, parent, Some(&name))?)
     }
 
     /// Sets a property.
@@ -194,7 +189,7 @@ impl Session {
     ) -> Result<(), SessionError> {
         let node = find(&self.draft, &target)?;
         let name = PropertyName::new(name)?;
-        Ok(self.draft.set(node, &name, &value.into())?)
+        Ok(self.draft.set(node, &name, value.into())?)
     }
 
     /// Takes a property's value away.
@@ -226,11 +221,7 @@ impl Session {
     /// If there is no such node or sibling, or no place is left between two of one name.
     pub fn order(&mut self, target: impl Target, place: Place) -> Result<(), SessionError> {
         let node = find(&self.draft, &target)?;
-        let path = self
-            .draft
-            .path_of(node)?
-            .ok_or_else(|| SessionError::NotFound(target.describe()))?;
-        Ok(self.apply(&PathOperation::Order(path, place))?)
+        Ok(self.draft.order(node, &place)?)
     }
 
     /// Does an operation as people write it.
@@ -303,41 +294,8 @@ impl Session {
 
 /// The session's view: its snapshot and its own operations.
 impl ReadTree for Session {
-    fn resolve(&self, path: &NodePath) -> Result<Option<NodeId>, ReadError> {
-        self.draft.resolve(path)
-    }
-
-    fn node(&self, node: NodeId) -> Result<Option<NodeInfo>, ReadError> {
-        self.draft.node(node)
-    }
-
-    fn path_of(&self, node: NodeId) -> Result<Option<NodePath>, ReadError> {
-        self.draft.path_of(node)
-    }
-
-    fn property(&self, node: NodeId, name: &PropertyName) -> Result<Option<Value>, ReadError> {
-        self.draft.property(node, name)
-    }
-
-    fn properties(&self, node: NodeId) -> Result<Vec<(PropertyName, Value)>, ReadError> {
-        self.draft.properties(node)
-    }
-
-    fn children(
-        &self,
-        node: NodeId,
-        after: Option<&ChildCursor>,
-        limit: usize,
-    ) -> Result<Vec<Child>, ReadError> {
-        self.draft.children(node, after, limit)
-    }
-
-    fn referrers(&self, node: NodeId) -> Result<Vec<(NodeId, PropertyName)>, ReadError> {
-        self.draft.referrers(node)
-    }
-
-    fn is_visible(&self, node: NodeId) -> Result<bool, ReadError> {
-        self.draft.is_visible(node)
+    fn view(&self) -> &dyn View {
+        self.draft.view()
     }
 }
 
