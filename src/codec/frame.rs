@@ -76,6 +76,11 @@ impl FrameAssembler {
         self.prefix_filled > 0
     }
 
+    /// Whether the length of the frame that was begun is complete.
+    pub fn knows_length(&self) -> bool {
+        self.body.is_some()
+    }
+
     /// How many bytes to hand in next, at most: what is missing of the length, or of the frame.
     /// At least 1.
     pub fn wanted(&self) -> usize {

@@ -45,9 +45,9 @@ pub(super) fn key_of_spki(spki: &[u8]) -> Option<PublicKey> {
 }
 
 /// For the side that is dialled. Takes one that dials with any sound key.
-pub(super) fn server_config(identity: &Identity) -> Result<ServerConfig, Error> {
+pub(super) fn server_config(own: Arc<CertifiedKey>) -> Result<ServerConfig, Error> {
     let verifier = Arc::new(KeyVerifier::new(None));
-    let keys = AlwaysResolvesServerRawPublicKeys::new(certified(identity));
+    let keys = AlwaysResolvesServerRawPublicKeys::new(own);
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(verifier)
@@ -61,10 +61,10 @@ pub(super) fn server_config(identity: &Identity) -> Result<ServerConfig, Error> 
 
 /// For the side that dials.
 pub(super) fn client_config(
-    identity: &Identity,
+    own: Arc<CertifiedKey>,
     verifier: Arc<KeyVerifier>,
 ) -> Result<ClientConfig, Error> {
-    let keys = AlwaysResolvesClientRawPublicKeys::new(certified(identity));
+    let keys = AlwaysResolvesClientRawPublicKeys::new(own);
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
@@ -77,13 +77,14 @@ pub(super) fn client_config(
     Ok(config)
 }
 
-fn provider() -> Arc<CryptoProvider> {
+pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-fn certified(identity: &Identity) -> Arc<CertifiedKey> {
-    let spki = CertificateDer::from(to_spki(&identity.public()));
-    let key = TlsKey(identity.clone());
+/// What one side shows in the handshake: a key, and what signs for it.
+pub(super) fn certified(shown: &PublicKey, signer: &Identity) -> Arc<CertifiedKey> {
+    let spki = CertificateDer::from(to_spki(shown));
+    let key = TlsKey(signer.clone());
     Arc::new(CertifiedKey::new(vec![spki], Arc::new(key)))
 }
 
