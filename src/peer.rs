@@ -6,6 +6,7 @@
 //! `connection`, `join`); and it gives people sessions, observers, history, import and export.
 //! HTTP and the command line are left to the floors above.
 
+mod admit;
 mod clock;
 mod connection;
 mod core;

@@ -110,34 +110,36 @@ impl Connection {
         self.outgoing().messages.is_empty()
     }
 
+    fn pop(&self) -> Option<Message> {
+        let mut outgoing = self.outgoing();
+        let message = outgoing.messages.pop_front()?;
+        outgoing.bytes -= weight(&message);
+        if outgoing.bytes <= PAUSE_BYTES / 2 && outgoing.messages.len() <= PAUSE_MESSAGES / 2 {
+            self.drained.notify_one();
+        }
+        Some(message)
+    }
+
     async fn next(&self) -> Message {
         loop {
             let filled = self.filled.notified();
-            let mut outgoing = self.outgoing();
-            if let Some(message) = outgoing.messages.pop_front() {
-                outgoing.bytes -= weight(&message);
-                let low = outgoing.bytes <= PAUSE_BYTES / 2
-                    && outgoing.messages.len() <= PAUSE_MESSAGES / 2;
-                drop(outgoing);
-                if low {
-                    self.drained.notify_one();
-                }
+            if let Some(message) = self.pop() {
                 return message;
             }
-            drop(outgoing);
             filled.await;
         }
+    }
+
+    fn is_full(&self) -> bool {
+        let outgoing = self.outgoing();
+        outgoing.bytes > PAUSE_BYTES || outgoing.messages.len() > PAUSE_MESSAGES
     }
 
     /// Waits as long as so much waits to be sent that the connection is not to be read.
     async fn wait_for_room(&self) {
         loop {
             let drained = self.drained.notified();
-            let outgoing = self.outgoing();
-            let full =
-                outgoing.bytes > PAUSE_BYTES || outgoing.messages.len() > PAUSE_MESSAGES;
-            drop(outgoing);
-            if !full {
+            if !self.is_full() {
                 return;
             }
             drained.await;

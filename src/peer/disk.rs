@@ -16,7 +16,7 @@ use crate::replica::{CheckpointToken, CommitToken};
 use crate::storage::{Change, Key, Storage as _, StorageError};
 
 /// First and longest pause between attempts to open a failed store.
-const REOPEN_PAUSE_MIN: Duration = Duration::from_secs(2);
+const REOPEN_PAUSE_MIN: Duration = Duration::from_secs(1);
 const REOPEN_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Room that a full disk must have again before the store is opened anew, in bytes.
 const ROOM_BYTES_MIN: u64 = 24 << 20;

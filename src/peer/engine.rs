@@ -10,8 +10,7 @@ use tokio::sync::oneshot;
 use super::connection::Connection;
 use super::core::{Core, Input};
 use super::error::SaveError;
-use crate::codec::handshake::{JoinSecret, RefusalCode};
-use crate::model::{OriginId, PublicKey, Time};
+use crate::model::{OriginId, Time};
 use crate::net::CloseCode;
 use crate::replica::{Alarm, ConnectionId, Output, Receipt, Replica, Ticket};
 
@@ -122,6 +121,16 @@ impl Engine {
                 let _ = reply.send(Err(error.into()));
             }
         }
+    }
+
+    /// Waits for a save that was made here.
+    pub(super) fn wait_for(
+        &mut self,
+        ticket: Ticket,
+    ) -> oneshot::Receiver<Result<Receipt, SaveError>> {
+        let (reply, answer) = oneshot::channel();
+        self.tickets.insert(ticket, reply);
+        answer
     }
 
     /// Answers those whose saves were under way when the store failed.

@@ -15,7 +15,7 @@ use super::clock;
 use super::core::{Core, Input};
 use super::dial::Dialler;
 use super::error::{
-    CloseError, CreateTokenError, LogError, OpenError, SaveError, SessionError, WaitError,
+    CloseError, CreateTokenError, LogError, OpenError, SessionError, WaitError,
 };
 use super::import::{Import, ImportFailure, ImportReport};
 use super::log::{Log, LogEntry};
@@ -24,7 +24,6 @@ use super::observe::Observer;
 use super::options::PeerOptions;
 use super::session::{Session, Target, find};
 use super::status::PeerStatus;
-use crate::codec::handshake::JoinSecret;
 use crate::merge::{ReadTree as _, Snapshot};
 use crate::model::{ChangeSetId, NodeId, NodePath, OriginId, PublicKey, RepoId, Sequence};
 use crate::net::JoinToken;
@@ -236,20 +235,14 @@ impl Peer {
         }
         let millis = u64::try_from(expires.as_millis()).unwrap_or(u64::MAX);
         let until = clock::now().plus_millis(millis);
-        let secret = JoinSecret(clock::random());
-        let token = JoinToken::new(
+        let secret = self.inner.core.issue_token(until).await?;
+        Ok(JoinToken::new(
             network.cluster.cluster,
             network.me.key,
             network.addresses.clone(),
             secret,
             until.unix_millis() / 1_000,
-        )?;
-        let core = &self.inner.core;
-        match core.issue_token(secret, until).await {
-            Some(result) => result?,
-            None => return Err(SaveError::Closed.into()),
-        };
-        Ok(token)
+        )?)
     }
 
     /// Cuts the replica off from all others, or joins it again. It goes on taking saves. A peer

@@ -13,17 +13,17 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
+use super::admit::Refusal;
 use super::clock;
 use super::connection::{Connection, End};
 use super::core::Core;
 use super::directory::ClusterFile;
-use super::engine::Admission;
 use crate::codec::frame::FRAME_BYTES_MAX;
 use crate::codec::handshake::{Hello, JoinSecret, RefusalCode, Welcome};
 use crate::net::{Caller, CloseCode, Endpoint, Link};
 use crate::replica::ConnectionId;
 
-/// How long a refused hello may take to be decided, and a closing peer to send its last messages.
+/// How long a closing peer takes at most to send its last messages.
 const FAREWELL: Duration = Duration::from_millis(200);
 
 /// See the top of the file.
@@ -142,7 +142,7 @@ impl Network {
         }
     }
 
-    async fn admit(&self, end: End, hello: &Hello) -> Result<(), (RefusalCode, String)> {
+    async fn admit(&self, end: End, hello: &Hello) -> Result<(), Refusal> {
         let refuse = |code: RefusalCode, reason: &str| Err((code, reason.to_owned()));
         if self.core.is_ended() {
             return refuse(RefusalCode::ShuttingDown, "this replica is about to end");
@@ -168,12 +168,7 @@ impl Network {
         }
         let (name, addresses) = (hello.name.clone(), hello.addresses.clone());
         let secret = hello.join_secret;
-        let admission = self.core.admit(end.key, secret, name, addresses).await;
-        match admission {
-            Some(Admission::Member) => Ok(()),
-            Some(Admission::Refused(code, reason)) => Err((code, reason)),
-            None => refuse(RefusalCode::ShuttingDown, "this replica is about to end"),
-        }
+        self.core.admit(end.key, secret, name, addresses).await
     }
 
     /// Runs a connection whose handshake is done, to its end.

@@ -47,13 +47,13 @@ impl Observer {
     ///
     /// Nothing is lost if the future is dropped before it is ready.
     pub async fn next(&mut self) -> Option<Event> {
+        let queue = self.queue.clone();
         loop {
-            let filled = self.queue.filled.notified();
-            if let Some(event) = self.try_next() {
-                return Some(event);
-            }
-            if self.queue.waiting().ended {
-                return self.try_next();
+            let filled = queue.filled.notified();
+            let ended = queue.waiting().ended;
+            let event = self.try_next();
+            if event.is_some() || ended {
+                return event;
             }
             filled.await;
         }

@@ -45,7 +45,7 @@ pub(super) async fn open_on(
     let any = SocketAddr::from(([0, 0, 0, 0], 0));
     let endpoint = Endpoint::bind(
         options.listen.unwrap_or(any),
-        identity.clone(),
+        &identity,
         Limits::default(),
     )?;
     let listen = options.listen.and_then(|_| endpoint.local_addr().ok());

@@ -18,15 +18,15 @@ pub trait Target {
     ///
     /// # Errors
     /// A malformed path, or a failed read.
-    fn find(&self, view: &impl ReadTree) -> Result<Option<NodeId>, SessionError>;
+    fn find_in(&self, view: &impl ReadTree) -> Result<Option<NodeId>, SessionError>;
 
     /// What people call it, for messages.
     fn describe(&self) -> String;
 }
 
 impl Target for str {
-    fn find(&self, view: &impl ReadTree) -> Result<Option<NodeId>, SessionError> {
-        self.parse::<NodePath>()?.find(view)
+    fn find_in(&self, view: &impl ReadTree) -> Result<Option<NodeId>, SessionError> {
+        self.parse::<NodePath>()?.find_in(view)
     }
 
     fn describe(&self) -> String {
@@ -35,7 +35,7 @@ impl Target for str {
 }
 
 impl Target for NodePath {
-    fn find(&self, view: &impl ReadTree) -> Result<Option<NodeId>, SessionError> {
+    fn find_in(&self, view: &impl ReadTree) -> Result<Option<NodeId>, SessionError> {
         Ok(view.resolve(self)?)
     }
 
@@ -45,7 +45,7 @@ impl Target for NodePath {
 }
 
 impl Target for NodeId {
-    fn find(&self, view: &impl ReadTree) -> Result<Option<NodeId>, SessionError> {
+    fn find_in(&self, view: &impl ReadTree) -> Result<Option<NodeId>, SessionError> {
         Ok(view.is_visible(*self)?.then_some(*self))
     }
 
@@ -55,8 +55,8 @@ impl Target for NodeId {
 }
 
 impl<T: Target + ?Sized> Target for &T {
-    fn find(&self, view: &impl ReadTree) -> Result<Option<NodeId>, SessionError> {
-        (**self).find(view)
+    fn find_in(&self, view: &impl ReadTree) -> Result<Option<NodeId>, SessionError> {
+        (**self).find_in(view)
     }
 
     fn describe(&self) -> String {
@@ -65,8 +65,8 @@ impl<T: Target + ?Sized> Target for &T {
 }
 
 impl Target for String {
-    fn find(&self, view: &impl ReadTree) -> Result<Option<NodeId>, SessionError> {
-        self.as_str().find(view)
+    fn find_in(&self, view: &impl ReadTree) -> Result<Option<NodeId>, SessionError> {
+        self.as_str().find_in(view)
     }
 
     fn describe(&self) -> String {
@@ -80,7 +80,7 @@ impl Target for String {
 /// [`SessionError::NotFound`] if there is none, and others.
 pub(super) fn find(view: &impl ReadTree, target: &impl Target) -> Result<NodeId, SessionError> {
     target
-        .find(view)?
+        .find_in(view)?
         .ok_or_else(|| SessionError::NotFound(target.describe()))
 }
 
@@ -125,7 +125,7 @@ impl Session {
     /// # Errors
     /// If the target is malformed.
     pub fn node_at(&self, target: impl Target) -> Result<Option<NodeId>, SessionError> {
-        target.find(&self.draft)
+        target.find_in(&self.draft)
     }
 
     /// Adds a node at a path, whose parent must be there, and gives its id.

@@ -1,6 +1,3 @@
-//! The one integration-test binary.
+//! leveret from the outside: as a library, and as a program.
 
-mod cases;
-mod convergence;
-mod engine;
-mod merge_costs;
+mod library;
