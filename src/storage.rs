@@ -40,7 +40,8 @@ pub enum StorageError {
     /// What was read is not what was written.
     #[error("the store is damaged: {0}")]
     Damaged(String),
-    /// An earlier write failed, so this one was refused; reads go on.
+    /// An earlier write failed, so this one was refused. Reads go on as far as what failed lets
+    /// them: one may give [`StorageError::Io`], but none gives what nobody wrote.
     #[error("the store takes no more writes since an earlier failure: {0}")]
     ReadOnly(String),
     /// The directory is open already, here or in another process.

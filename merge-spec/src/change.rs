@@ -38,7 +38,11 @@ impl fmt::Display for Origin {
         if *self == Origin::BASE {
             return f.write_str("base");
         }
-        let used = self.0.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        let used = self
+            .0
+            .iter()
+            .rposition(|byte| *byte != 0)
+            .map_or(0, |last| last + 1);
         match std::str::from_utf8(&self.0[..used]) {
             Ok(word) if Origin::from_word(word) == Some(*self) => f.write_str(word),
             _ => self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}")),

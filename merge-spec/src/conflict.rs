@@ -106,7 +106,13 @@ impl Tree {
         node: NodeId,
         item: Item,
     ) {
-        self.conflicts.insert(Conflict { loser, kind, node, item, winner });
+        self.conflicts.insert(Conflict {
+            loser,
+            kind,
+            node,
+            item,
+            winner,
+        });
     }
 
     /// `overwritten`, of a property that is about to be written.
@@ -141,17 +147,33 @@ impl Tree {
 
     /// `overwritten`, of a name that a rename or move is about to give.
     pub(crate) fn report_overwritten_name(&mut self, id: NodeId, name: &str, by: &Author<'_>) {
-        let Some(old) = self.node(id).name() else { return };
+        let Some(old) = self.node(id).name() else {
+            return;
+        };
         if old.cause == NameCause::Given && by.unseen(old.stamp) && old.name != name {
-            self.report(Kind::Overwritten, old.stamp.set, Some(by.set), id, Item::Name);
+            self.report(
+                Kind::Overwritten,
+                old.stamp.set,
+                Some(by.set),
+                id,
+                Item::Name,
+            );
         }
     }
 
     /// `overwritten`, of an order key that is about to be written.
     pub(crate) fn report_overwritten_order(&mut self, id: NodeId, key: &[u8], by: &Author<'_>) {
-        let Some(old) = self.node(id).order_key() else { return };
+        let Some(old) = self.node(id).order_key() else {
+            return;
+        };
         if by.unseen(old.stamp) && old.key != key {
-            self.report(Kind::Overwritten, old.stamp.set, Some(by.set), id, Item::Order);
+            self.report(
+                Kind::Overwritten,
+                old.stamp.set,
+                Some(by.set),
+                id,
+                Item::Order,
+            );
         }
     }
 
@@ -159,8 +181,12 @@ impl Tree {
     /// the node is in the trash by, `overwritten` for the newest parent write outside the trash.
     pub(crate) fn report_overtaken_parent(&mut self, id: NodeId, to: NodeId, by: &Author<'_>) {
         let writes = &self.node(id).parents;
-        let removal = writes.last().filter(|write| write.cause == ParentCause::Remove);
-        let removal = removal.filter(|write| by.unseen(write.stamp)).map(|write| write.stamp.set);
+        let removal = writes
+            .last()
+            .filter(|write| write.cause == ParentCause::Remove);
+        let removal = removal
+            .filter(|write| by.unseen(write.stamp))
+            .map(|write| write.stamp.set);
         let placed = writes.iter().rfind(|write| write.to != NodeId::TRASH);
         let placed = placed
             .filter(|write| write.cause == ParentCause::Move && write.to != to)
@@ -175,11 +201,27 @@ impl Tree {
     }
 
     /// `elsewhere`: the add of a live node finds it under another parent or name.
-    pub(crate) fn report_elsewhere(&mut self, id: NodeId, parent: NodeId, name: &str, by: &Author<'_>) {
+    pub(crate) fn report_elsewhere(
+        &mut self,
+        id: NodeId,
+        parent: NodeId,
+        name: &str,
+        by: &Author<'_>,
+    ) {
         let node = self.node(id);
-        let moved = node.parent().filter(|write| write.to != parent).map(|write| write.stamp);
-        let renamed = node.name().filter(|write| write.name != name).map(|write| write.stamp);
-        let winner = [moved, renamed].into_iter().flatten().filter(|stamp| by.unseen(*stamp)).max();
+        let moved = node
+            .parent()
+            .filter(|write| write.to != parent)
+            .map(|write| write.stamp);
+        let renamed = node
+            .name()
+            .filter(|write| write.name != name)
+            .map(|write| write.stamp);
+        let winner = [moved, renamed]
+            .into_iter()
+            .flatten()
+            .filter(|stamp| by.unseen(*stamp))
+            .max();
         if let Some(winner) = winner {
             self.report(Kind::Elsewhere, by.set, Some(winner.set), id, Item::Node);
         }
@@ -196,7 +238,12 @@ impl Tree {
             for (operation, item) in &node.touched {
                 if by.unseen(*operation) {
                     let (node, winner) = (*id, Some(by.set));
-                    lost.push(UnderRemoved { operation: *operation, node, item: item.clone(), winner });
+                    lost.push(UnderRemoved {
+                        operation: *operation,
+                        node,
+                        item: item.clone(),
+                        winner,
+                    });
                 }
             }
         }
@@ -204,9 +251,24 @@ impl Tree {
     }
 
     /// `under-removed`, second half: an edit, rename or add that lands in the trash, whether its
-    /// author knew or not.
-    pub(crate) fn report_in_trash(&mut self, id: NodeId, operation: Stamp, item: Item) {
-        self.under_removed.push(UnderRemoved { operation, node: id, item, winner: None });
+    /// author knew or not. `through` is what is trashed: the node or, of an add, the parent.
+    pub(crate) fn report_in_trash(
+        &mut self,
+        id: NodeId,
+        through: NodeId,
+        operation: Stamp,
+        item: Item,
+    ) {
+        let winner = self
+            .node(self.top(through))
+            .parent()
+            .map(|write| write.stamp.set);
+        self.under_removed.push(UnderRemoved {
+            operation,
+            node: id,
+            item,
+            winner,
+        });
     }
 
     /// Whether what is lost under a removal is still lost: the node is trashed in the end, or has
@@ -221,7 +283,12 @@ impl Fold {
     #[must_use]
     pub fn conflicts(&self) -> BTreeSet<Conflict> {
         let mut all = self.tree.conflicts.clone();
-        for lost in self.tree.under_removed.iter().filter(|lost| self.tree.still_lost(lost)) {
+        for lost in self
+            .tree
+            .under_removed
+            .iter()
+            .filter(|lost| self.tree.still_lost(lost))
+        {
             all.insert(Conflict {
                 loser: lost.operation.set,
                 kind: Kind::UnderRemoved,
@@ -245,7 +312,9 @@ impl Fold {
     fn name_clashes(&self) -> Vec<Conflict> {
         let mut places: BTreeMap<(NodeId, &str), Vec<NodeId>> = BTreeMap::new();
         for (id, node) in self.nodes() {
-            if let (Some(parent), Some(name), false) = (node.parent(), node.name(), self.tree.trashed(*id)) {
+            if let (Some(parent), Some(name), false) =
+                (node.parent(), node.name(), self.tree.trashed(*id))
+            {
                 places.entry((parent.to, &name.name)).or_default().push(*id);
             }
         }
@@ -256,7 +325,13 @@ impl Fold {
             for later in &group[1..] {
                 if let Some(loser) = placed_by(self.tree.node(*later)) {
                     let (kind, item) = (Kind::NameClash, Item::Name);
-                    clashes.push(Conflict { loser: loser.set, kind, node: *later, item, winner });
+                    clashes.push(Conflict {
+                        loser: loser.set,
+                        kind,
+                        node: *later,
+                        item,
+                        winner,
+                    });
                 }
             }
         }

@@ -59,8 +59,11 @@ pub fn fold(change_sets: &[ChangeSet]) -> Fold {
     for (id, set) in by_id {
         // M2: what its author had seen is what it depends on, with all that those had seen. Since
         // that has smaller ids it has had its turn; if it has not, it is missing.
-        let dependencies: Option<Vec<SetId>> =
-            set.dependencies.iter().map(|named| applied.get(named).copied()).collect();
+        let dependencies: Option<Vec<SetId>> = set
+            .dependencies
+            .iter()
+            .map(|named| applied.get(named).copied())
+            .collect();
         let Some(dependencies) = dependencies else {
             held.insert(id);
             continue;
@@ -74,7 +77,10 @@ pub fn fold(change_sets: &[ChangeSet]) -> Fold {
         // M13: an all-or-nothing set is tried; if anything in it goes wrong, the tree is again
         // what it was, conflicts included, as if the set had no operations.
         let before = set.all_or_nothing.then(|| tree.clone());
-        let author = Author { set: id, seen: &seen };
+        let author = Author {
+            set: id,
+            seen: &seen,
+        };
         let mut whole = true;
         for (index, operation) in set.operations.iter().enumerate() {
             let index = u32::try_from(index).expect("a change set has at most a MiB");
@@ -123,15 +129,25 @@ impl Tree {
                 self.move_to(*node, *parent, name.as_deref(), stamp, by)
             }
             Operation::Rename { node, name } => self.rename(*node, name, stamp, by),
-            Operation::Set { node, property, value } => {
-                self.write(*node, property, PropertyChange::Set(value.clone()), stamp, by)
-            }
+            Operation::Set {
+                node,
+                property,
+                value,
+            } => self.write(
+                *node,
+                property,
+                PropertyChange::Set(value.clone()),
+                stamp,
+                by,
+            ),
             Operation::Unset { node, property } => {
                 self.write(*node, property, PropertyChange::Unset, stamp, by)
             }
-            Operation::Inc { node, property, delta } => {
-                self.write(*node, property, PropertyChange::Inc(*delta), stamp, by)
-            }
+            Operation::Inc {
+                node,
+                property,
+                delta,
+            } => self.write(*node, property, PropertyChange::Inc(*delta), stamp, by),
             Operation::Order { node, key } => self.order(*node, key, stamp, by),
         }
     }
@@ -143,7 +159,14 @@ impl Tree {
     }
 
     /// M6.
-    fn add(&mut self, id: NodeId, parent: NodeId, name: &str, stamp: Stamp, by: &Author<'_>) -> Outcome {
+    fn add(
+        &mut self,
+        id: NodeId,
+        parent: NodeId,
+        name: &str,
+        stamp: Stamp,
+        by: &Author<'_>,
+    ) -> Outcome {
         if !self.contains(parent) {
             return self.unknown(parent, stamp); // M12
         }
@@ -167,7 +190,11 @@ impl Tree {
             // Known and trashed, but the parent is not: it comes back there under that name, and
             // empty. Its older properties no longer count; each child goes to the trash by itself.
             for child in self.children(id) {
-                let write = ParentWrite { stamp, to: NodeId::TRASH, cause: ParentCause::Emptied };
+                let write = ParentWrite {
+                    stamp,
+                    to: NodeId::TRASH,
+                    cause: ParentCause::Emptied,
+                };
                 self.node_mut(child).parents.push(write);
             }
             self.node_mut(id).emptied = Some(stamp);
@@ -177,15 +204,23 @@ impl Tree {
 
         self.node_mut(id).touched.push((stamp, Item::Node));
         if under_trash {
-            self.report_in_trash(id, stamp, Item::Node);
+            self.report_in_trash(id, parent, stamp, Item::Node);
         }
         outcome
     }
 
     fn place_by_add(&mut self, id: NodeId, parent: NodeId, name: &str, stamp: Stamp) {
         let node = self.node_mut(id);
-        node.parents.push(ParentWrite { stamp, to: parent, cause: ParentCause::Add });
-        node.names.push(NameWrite { stamp, name: name.to_owned(), cause: NameCause::Add });
+        node.parents.push(ParentWrite {
+            stamp,
+            to: parent,
+            cause: ParentCause::Add,
+        });
+        node.names.push(NameWrite {
+            stamp,
+            name: name.to_owned(),
+            cause: NameCause::Add,
+        });
     }
 
     /// M9, of a move that names another parent than its node had in its author's view.
@@ -206,17 +241,27 @@ impl Tree {
         // the new parent up to, and without, the moved node.
         if self.at_or_below(parent, id) {
             let way = self.upwards(parent).take_while(|up| *up != id);
-            let reason = way.filter_map(|up| self.node(up).parent()).map(|write| write.stamp).max();
+            let reason = way
+                .filter_map(|up| self.node(up).parent())
+                .map(|write| write.stamp)
+                .max();
             return self.skip(Kind::Cycle, id, reason, stamp);
         }
         // A trashed target. The reason is the write that put its nearest ancestor-or-self that is
         // itself in the trash there.
         if self.trashed(parent) {
-            let reason = self.node(self.top(parent)).parent().map(|write| write.stamp);
+            let reason = self
+                .node(self.top(parent))
+                .parent()
+                .map(|write| write.stamp);
             return self.skip(Kind::TargetRemoved, id, reason, stamp);
         }
         self.report_overtaken_parent(id, parent, by);
-        let write = ParentWrite { stamp, to: parent, cause: ParentCause::Move };
+        let write = ParentWrite {
+            stamp,
+            to: parent,
+            cause: ParentCause::Move,
+        };
         self.node_mut(id).parents.push(write);
         self.node_mut(id).touched.push((stamp, Item::Parent));
         if let Some(name) = name {
@@ -227,8 +272,16 @@ impl Tree {
 
     /// M9: a move is skipped as a whole, its name included.
     fn skip(&mut self, kind: Kind, id: NodeId, reason: Option<Stamp>, stamp: Stamp) -> Outcome {
-        self.node_mut(id).skipped.push(SkippedMove { stamp, reason });
-        self.report(kind, stamp.set, reason.map(|write| write.set), id, Item::Parent);
+        self.node_mut(id)
+            .skipped
+            .push(SkippedMove { stamp, reason });
+        self.report(
+            kind,
+            stamp.set,
+            reason.map(|write| write.set),
+            id,
+            Item::Parent,
+        );
         Outcome::Voids
     }
 
@@ -244,7 +297,11 @@ impl Tree {
 
     fn give_name(&mut self, id: NodeId, name: &str, stamp: Stamp, by: &Author<'_>) {
         self.report_overwritten_name(id, name, by);
-        let write = NameWrite { stamp, name: name.to_owned(), cause: NameCause::Given };
+        let write = NameWrite {
+            stamp,
+            name: name.to_owned(),
+            cause: NameCause::Given,
+        };
         self.node_mut(id).names.push(write);
     }
 
@@ -261,7 +318,11 @@ impl Tree {
             return self.unknown(id, stamp); // M12
         }
         self.report_overwritten_value(id, property, &change, by);
-        let writes = self.node_mut(id).properties.entry(property.to_owned()).or_default();
+        let writes = self
+            .node_mut(id)
+            .properties
+            .entry(property.to_owned())
+            .or_default();
         writes.push(PropertyWrite { stamp, change });
         self.edited(id, stamp, Item::Property(property.to_owned()), false)
     }
@@ -272,7 +333,10 @@ impl Tree {
             return self.unknown(id, stamp); // M12
         }
         self.report_overwritten_order(id, key, by);
-        self.node_mut(id).orders.push(OrderWrite { stamp, key: key.to_vec() });
+        self.node_mut(id).orders.push(OrderWrite {
+            stamp,
+            key: key.to_vec(),
+        });
         self.edited(id, stamp, Item::Order, false)
     }
 
@@ -282,7 +346,7 @@ impl Tree {
         self.node_mut(id).touched.push((stamp, item.clone()));
         let trashed = self.trashed(id);
         if trashed {
-            self.report_in_trash(id, stamp, item);
+            self.report_in_trash(id, id, stamp, item);
         }
         Outcome::voids_if(trashed || clashes)
     }

@@ -192,7 +192,11 @@ impl Node {
             return Some((under, newest));
         }
         // M5: 0 where what lies under the incs is no integer; the sum is exact, then clamped.
-        let start = if let Some(Value::Int(integer)) = under { i128::from(integer) } else { 0 };
+        let start = if let Some(Value::Int(integer)) = under {
+            i128::from(integer)
+        } else {
+            0
+        };
         let sum = incs.iter().fold(start, |sum, write| match write.change {
             PropertyChange::Inc(delta) => sum + i128::from(delta),
             _ => sum,

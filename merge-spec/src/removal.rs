@@ -32,8 +32,18 @@ impl Tree {
         // M8: before the node goes, one after the other is handed back, as long as there is one.
         while let Some(next) = self.next_to_hand_back(id, by) {
             let to = self.place_to_hand_back_to(next.node, id, by);
-            let HandBack { node, undid, blamed, loses_a_move, .. } = next;
-            let write = ParentWrite { stamp, to, cause: ParentCause::HandBack { undid, blamed } };
+            let HandBack {
+                node,
+                undid,
+                blamed,
+                loses_a_move,
+                ..
+            } = next;
+            let write = ParentWrite {
+                stamp,
+                to,
+                cause: ParentCause::HandBack { undid, blamed },
+            };
             self.node_mut(node).parents.push(write);
             if loses_a_move {
                 let winner = Some(stamp.set);
@@ -42,7 +52,11 @@ impl Tree {
         }
         self.report_under_removed(id, by);
         // Also what is trashed through an ancestor goes to the trash by itself.
-        let write = ParentWrite { stamp, to: NodeId::TRASH, cause: ParentCause::Remove };
+        let write = ParentWrite {
+            stamp,
+            to: NodeId::TRASH,
+            cause: ParentCause::Remove,
+        };
         self.node_mut(id).parents.push(write);
         Outcome::Fits // M13: removing voids nothing, whether trashed already or handing back
     }
@@ -50,7 +64,10 @@ impl Tree {
     /// M8: of the nodes below the removed one that (a) or (b) holds for, the nearest; of equally
     /// near ones that with the smaller stamp and, should even that be equal, the smaller id.
     fn next_to_hand_back(&self, removed: NodeId, by: &Author<'_>) -> Option<HandBack> {
-        let below = self.nodes.keys().filter_map(|id| Some((self.steps_below(*id, removed)?, *id)));
+        let below = self
+            .nodes
+            .keys()
+            .filter_map(|id| Some((self.steps_below(*id, removed)?, *id)));
         below
             .filter(|(steps, _)| *steps > 0)
             .filter_map(|(steps, id)| Some((steps, self.has_to_go_back(id, by)?)))
@@ -69,7 +86,13 @@ impl Tree {
                 ParentCause::HandBack { undid, blamed } => (undid, blamed, false),
                 _ => (newest.stamp, newest.stamp, true),
             };
-            return Some(HandBack { node: id, stamp: newest.stamp, undid, blamed, loses_a_move });
+            return Some(HandBack {
+                node: id,
+                stamp: newest.stamp,
+                undid,
+                blamed,
+                loses_a_move,
+            });
         }
         // (b) Or else the newest of its skipped moves is newer than that write, its author's set
         // was seen (or is the remover's own), but the reason why it was skipped was not.

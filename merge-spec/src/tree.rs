@@ -47,11 +47,15 @@ impl Tree {
     }
 
     pub(crate) fn node(&self, id: NodeId) -> &Node {
-        self.nodes.get(&id).expect("only ids of known nodes are asked for")
+        self.nodes
+            .get(&id)
+            .expect("only ids of known nodes are asked for")
     }
 
     pub(crate) fn node_mut(&mut self, id: NodeId) -> &mut Node {
-        self.nodes.get_mut(&id).expect("only ids of known nodes are asked for")
+        self.nodes
+            .get_mut(&id)
+            .expect("only ids of known nodes are asked for")
     }
 
     /// The parent of a node, the trash included; none for the root.
@@ -66,13 +70,17 @@ impl Tree {
 
     /// The node, its parent, and so on, up to the root or to the last one before the trash.
     pub(crate) fn upwards(&self, id: NodeId) -> impl Iterator<Item = NodeId> {
-        std::iter::successors(Some(id), |at| self.parent(*at).filter(|up| *up != NodeId::TRASH))
+        std::iter::successors(Some(id), |at| {
+            self.parent(*at).filter(|up| *up != NodeId::TRASH)
+        })
     }
 
     /// The topmost of [`Tree::upwards`]: the root or, for what is trashed, the nearest
     /// ancestor-or-self that is itself in the trash.
     pub(crate) fn top(&self, id: NodeId) -> NodeId {
-        self.upwards(id).last().expect("the walk starts with the node itself")
+        self.upwards(id)
+            .last()
+            .expect("the walk starts with the node itself")
     }
 
     /// Whether the node is itself in the trash.
@@ -97,7 +105,11 @@ impl Tree {
 
     /// The children of a node, by id.
     pub(crate) fn children(&self, of: NodeId) -> Vec<NodeId> {
-        self.nodes.keys().copied().filter(|id| self.parent(*id) == Some(of)).collect()
+        self.nodes
+            .keys()
+            .copied()
+            .filter(|id| self.parent(*id) == Some(of))
+            .collect()
     }
 
     /// Whether the node is live and another live node has its parent and its name (M10).
@@ -106,6 +118,8 @@ impl Tree {
             return false;
         };
         let name = self.name(id);
-        self.children(parent).iter().any(|other| *other != id && self.name(*other) == name)
+        self.children(parent)
+            .iter()
+            .any(|other| *other != id && self.name(*other) == name)
     }
 }

@@ -85,7 +85,11 @@ impl Value {
 
     fn from_json(json: &Json) -> Result<Value, ValueError> {
         match json {
-            Json::Array(elements) => elements.iter().map(Value::scalar).collect::<Result<_, _>>().map(Value::List),
+            Json::Array(elements) => elements
+                .iter()
+                .map(Value::scalar)
+                .collect::<Result<_, _>>()
+                .map(Value::List),
             single => Value::scalar(single),
         }
     }
@@ -104,7 +108,9 @@ impl Value {
             Json::Array(_) => Err(ValueError::Nested),
             Json::Object(members) => match members.iter().next() {
                 Some((key, Json::String(text))) if members.len() == 1 => match key.as_str() {
-                    "$bytes" => from_base64(text).map(Value::Bytes).ok_or(ValueError::Base64),
+                    "$bytes" => from_base64(text)
+                        .map(Value::Bytes)
+                        .ok_or(ValueError::Base64),
                     "$time" => Ok(Value::Time(text.clone())),
                     "$ref" => Ok(Value::Ref(text.clone())),
                     _ => Err(ValueError::Object),
@@ -157,19 +163,28 @@ const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 fn to_base64(bytes: &[u8]) -> String {
     let mut text = String::new();
     for three in bytes.chunks(3) {
-        let bits = three.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
+        let bits = three
+            .iter()
+            .fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
         let bits = bits << (8 * (3 - three.len()));
         for digit in 0..4 {
             let six = (bits >> (18 - 6 * digit)) & 63;
-            text.push(if digit <= three.len() { char::from(BASE64[six as usize]) } else { '=' });
+            text.push(if digit <= three.len() {
+                char::from(BASE64[six as usize])
+            } else {
+                '='
+            });
         }
     }
     text
 }
 
 fn from_base64(text: &str) -> Option<Vec<u8>> {
-    let digits = text.strip_suffix("==").or(text.strip_suffix('=')).unwrap_or(text);
-    if text.len() % 4 != 0 {
+    let digits = text
+        .strip_suffix("==")
+        .or(text.strip_suffix('='))
+        .unwrap_or(text);
+    if !text.len().is_multiple_of(4) {
         return None;
     }
     let (mut bytes, mut bits, mut held) = (Vec::new(), 0_u32, 0);
@@ -193,11 +208,23 @@ mod tests {
     #[test]
     fn json_that_goes_in_comes_out_again() {
         for text in [
-            "true", "-7", "1.0", "2.5", r#""é \" 123456789012345678901""#, r#"{"$bytes":"AP8="}"#,
-            r#"{"$bytes":""}"#, r#"{"$bytes":"AAEC"}"#, r#"{"$bytes":"AA=="}"#,
-            r#"{"$time":"2024-02-29T12:00:00Z"}"#, r#"{"$ref":"00ff"}"#, r#"[1,1.0,"a",{"$ref":"0a"}]"#,
+            "true",
+            "-7",
+            "1.0",
+            "2.5",
+            r#""é \" 123456789012345678901""#,
+            r#"{"$bytes":"AP8="}"#,
+            r#"{"$bytes":""}"#,
+            r#"{"$bytes":"AAEC"}"#,
+            r#"{"$bytes":"AA=="}"#,
+            r#"{"$time":"2024-02-29T12:00:00Z"}"#,
+            r#"{"$ref":"00ff"}"#,
+            r#"[1,1.0,"a",{"$ref":"0a"}]"#,
         ] {
-            assert_eq!(Value::parse(text).expect("a value").to_json().to_string(), text);
+            assert_eq!(
+                Value::parse(text).expect("a value").to_json().to_string(),
+                text
+            );
         }
     }
 
@@ -208,7 +235,10 @@ mod tests {
         assert_eq!(Value::parse("1e2"), Ok(Value::Float(100.0)));
         assert_eq!(Value::parse("-0.0"), Ok(Value::Float(0.0)));
         for large in ["9223372036854775808", "[123456789012345678901234567890]"] {
-            assert!(matches!(Value::parse(large), Err(ValueError::TooLarge(_))), "{large}");
+            assert!(
+                matches!(Value::parse(large), Err(ValueError::TooLarge(_))),
+                "{large}"
+            );
         }
     }
 
@@ -219,7 +249,10 @@ mod tests {
         assert_eq!(Value::parse("[[1]]"), Err(ValueError::Nested));
         assert_eq!(Value::parse("{}"), Err(ValueError::Object));
         assert_eq!(Value::parse(r#"{"$bytes":"A"}"#), Err(ValueError::Base64));
-        assert_eq!(Value::parse(r#"{"$bytes":"AB=="}"#), Err(ValueError::Base64));
+        assert_eq!(
+            Value::parse(r#"{"$bytes":"AB=="}"#),
+            Err(ValueError::Base64)
+        );
         assert!(matches!(Value::parse("1 2"), Err(ValueError::Syntax(_))));
     }
 }

@@ -48,11 +48,20 @@ impl Fold {
             .iter()
             .map(|id| {
                 let name = self.tree.name(*id);
-                let same: Vec<NodeId> =
-                    ids.iter().copied().filter(|other| self.tree.name(*other) == name).collect();
-                let first = same.iter().all(|other| self.precedence(*id) <= self.precedence(*other));
+                let same: Vec<NodeId> = ids
+                    .iter()
+                    .copied()
+                    .filter(|other| self.tree.name(*other) == name)
+                    .collect();
+                let first = same
+                    .iter()
+                    .all(|other| self.precedence(*id) <= self.precedence(*other));
                 Child {
-                    shown: if first { name.to_owned() } else { clashing_name(name, *id, &same) },
+                    shown: if first {
+                        name.to_owned()
+                    } else {
+                        clashing_name(name, *id, &same)
+                    },
                     name: name.to_owned(),
                     node: *id,
                     effective_key: self.tree.node(*id).effective_key(),
@@ -86,7 +95,11 @@ impl Fold {
     /// The nodes that are trashed, by themselves or through an ancestor.
     #[must_use]
     pub fn trashed(&self) -> BTreeSet<NodeId> {
-        self.nodes().keys().copied().filter(|id| self.tree.trashed(*id)).collect()
+        self.nodes()
+            .keys()
+            .copied()
+            .filter(|id| self.tree.trashed(*id))
+            .collect()
     }
 
     /// The visible tree as cases write it: objects for nodes, their object members the children,
@@ -102,7 +115,11 @@ impl Fold {
         while let Some((id, ..)) = order.get(next) {
             let parent = *id;
             let children = self.children(parent);
-            order.extend(children.into_iter().map(|child| (child.node, parent, child.shown)));
+            order.extend(
+                children
+                    .into_iter()
+                    .map(|child| (child.node, parent, child.shown)),
+            );
             next += 1;
         }
         let mut done: BTreeMap<NodeId, Map<String, Json>> = BTreeMap::new();
@@ -120,14 +137,20 @@ impl Fold {
             if id == NodeId::ROOT {
                 return Json::Object(object);
             }
-            done.entry(parent).or_default().insert(escaped(&shown), Json::Object(object));
+            done.entry(parent)
+                .or_default()
+                .insert(escaped(&shown), Json::Object(object));
         }
         unreachable!("the root is the last to be popped")
     }
 }
 
 fn escaped(name: &str) -> String {
-    if name.starts_with('@') { format!("@{name}") } else { name.to_owned() }
+    if name.starts_with('@') {
+        format!("@{name}")
+    } else {
+        name.to_owned()
+    }
 }
 
 /// The name, `~`, and the first 8 hex digits of the id; more where another of that name begins
@@ -135,7 +158,8 @@ fn escaped(name: &str) -> String {
 fn clashing_name(name: &str, id: NodeId, same: &[NodeId]) -> String {
     let hex = id.to_hex();
     let alone = |length: &usize| {
-        same.iter().all(|other| *other == id || !other.to_hex().starts_with(&hex[..*length]))
+        same.iter()
+            .all(|other| *other == id || !other.to_hex().starts_with(&hex[..*length]))
     };
     let length = (8..hex.len()).find(alone).unwrap_or(hex.len());
     format!("{name}~{}", &hex[..length])

@@ -170,29 +170,21 @@ impl<'a> Pass<'a> {
         let mut rewound = false;
         loop {
             let next_new = new.front().map(|set| set.id);
-            let next_old = earlier.next(&self.overlay, self.reach, &new_ids)?;
-            match (next_new, next_old) {
-                (None, None) => break,
-                (Some(id), old) if old.as_ref().is_none_or(|(old, _)| id < *old) => {
-                    if let Some(old) = old {
-                        earlier.give_back(old);
-                    }
-                    let set = new.pop_front().expect("there is a front");
-                    earlier.passed(id);
-                    let seen = Seen::Known(knowledge[&id].clone());
-                    self.evaluate(set, seen, None)?;
-                }
-                (_, Some((id, record))) => {
-                    let set = self.history.change_set(id.origin, record.sequence)?;
-                    assert_eq!(
-                        set.id, id,
-                        "the structural log names the journal's change sets"
-                    );
-                    earlier.passed(id);
-                    rewound = true;
-                    self.evaluate(&set, Seen::Timelines, Some(record))?;
-                }
-                (Some(_), None) => unreachable!("covered by the guard above"),
+            let before = next_new.unwrap_or(ChangeSetId::MAX);
+            if let Some((id, record)) = earlier.next(&self.overlay, self.reach, before, &new_ids)? {
+                let set = self.history.change_set(id.origin, record.sequence)?;
+                assert_eq!(
+                    set.id, id,
+                    "the structural log names the journal's change sets"
+                );
+                rewound = true;
+                self.evaluate(&set, Seen::Timelines, Some(record))?;
+            } else if let Some(set) = new.pop_front() {
+                earlier.passed(set.id);
+                let seen = Seen::Known(knowledge[&set.id].clone());
+                self.evaluate(set, seen, None)?;
+            } else {
+                break;
             }
         }
         self.counters.rewinds += u64::from(rewound);
@@ -290,6 +282,16 @@ impl<'a> Pass<'a> {
             .filter(|write| !after.parents.contains(write));
         let moved = moved.chain(after.parents.iter().filter(|w| !before.parents.contains(w)));
         for (node, write) in moved {
+            if let Some(parent) = view::node(&self.overlay, write.parent)? {
+                // An add that brings the parent back empties it of its children (M6).
+                let emptied = parent
+                    .parents
+                    .iter()
+                    .find(|other| other.stamp > stamp && other.how == How::ComeBack);
+                if let Some(emptied) = emptied {
+                    self.reach.all = self.reach.all.max(emptied.stamp);
+                }
+            }
             let record = view::node(&self.overlay, *node)?.unwrap_or_default();
             let alone = record.parents.iter().all(|other| other.stamp == stamp);
             if alone && write.how == How::Add && view::node(self.overlay.base(), *node)?.is_none() {
@@ -364,27 +366,26 @@ impl Earlier {
         }
     }
 
-    fn give_back(&mut self, set: (ChangeSetId, Arc<StructuralRecord>)) {
-        self.page.push_front(set);
-    }
-
+    /// The next one within reach and before `before`. What lies beyond that is not decided yet:
+    /// the reach can still grow.
     fn next(
         &mut self,
         view: &dyn View,
         reach: Reach,
+        before: ChangeSetId,
         new: &BTreeSet<ChangeSetId>,
     ) -> Result<Option<(ChangeSetId, Arc<StructuralRecord>)>, ReadError> {
         loop {
-            while let Some((id, record)) = self.page.pop_front() {
-                if id > reach.end() {
-                    self.page.push_front((id, record));
+            while let Some((id, _)) = self.page.front() {
+                if *id > reach.end() || *id > before {
                     return Ok(None);
                 }
+                let (id, record) = self.page.pop_front().expect("there is a front");
                 if reach.covers(id, record.removes) {
                     return Ok(Some((id, record)));
                 }
             }
-            if reach.end() <= self.read_up_to {
+            if reach.end() <= self.read_up_to || before <= self.read_up_to {
                 return Ok(None);
             }
             let mut from = key::structural(view.repo(), self.read_up_to);

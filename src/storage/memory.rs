@@ -290,7 +290,6 @@ impl Storage for MemoryStorage {
         for some in changes[..seen].chunks(PUT_KEYS) {
             {
                 let mut inner = self.lock();
-                inner.writable()?;
                 for (key, value) in some {
                     inner.put(key, value.as_deref());
                 }
@@ -298,9 +297,12 @@ impl Storage for MemoryStorage {
             if outcome.is_ok() {
                 outcome = between();
             }
+            if let Err(error) = self.lock().writable() {
+                // An append in between has failed; its own error says more.
+                return outcome.and(Err(error));
+            }
         }
         let mut inner = self.lock();
-        inner.writable()?;
         inner.end(fault)?;
         inner.barrier();
         inner.redo.clear();
@@ -389,6 +391,32 @@ mod tests {
             assert!(storage.checkpoint(&changes, &mut || Ok(())).is_err());
             assert_eq!(keys(&storage).len(), kept * 4);
             assert_eq!(keys(&storage.crash()).len(), kept * 9);
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_ends_with_the_error_of_the_append_that_failed_in_between() {
+        for failing in [1, 2] {
+            let storage = MemoryStorage::new();
+            let mut calls = 0;
+            let outcome = storage.checkpoint(&[(b"s".to_vec(), Some(vec![]))], &mut || {
+                calls += 1;
+                if calls == failing {
+                    storage.fail_next(Fault::Fail {
+                        error: broken(),
+                        kept: 0,
+                    });
+                }
+                storage.append(&[record(calls)])
+            });
+            assert!(matches!(outcome, Err(StorageError::Io(_))));
+            // The last append is gone; the checkpoint is too, unless it had been written down.
+            let next = storage.crash();
+            assert_eq!(next.get(b"s").unwrap().is_some(), failing == 2);
+            assert_eq!(
+                next.scan(b"J", b"K", 9).unwrap().len(),
+                usize::from(failing) - 1
+            );
         }
     }
 

@@ -275,15 +275,17 @@ impl Storage for SledStorage {
         let mut outcome = Ok(());
         let mut rest = changes;
         while !rest.is_empty() {
-            self.writable()?;
             let (now, later) = rest.split_at(step(rest));
             self.written(self.store.put(now))?;
             rest = later;
             if outcome.is_ok() {
                 outcome = between();
             }
+            if let Err(error) = self.writable() {
+                // An append in between has failed; its own error says more.
+                return outcome.and(Err(error));
+            }
         }
-        self.writable()?;
         self.written(self.store.barrier())?;
         self.written(self.directory.remove(redo::NAME))?;
         outcome

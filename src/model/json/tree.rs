@@ -1,8 +1,8 @@
 //! Trees as JSON: a node is an object; object members are its children, the others its properties.
 //!
-//! Where a property and a child share a name, the property is written `@name`; a property whose
-//! own name begins with `@`, or is one of the three value tags, gets one `@` more. In a node's
-//! object the properties come first, by name, then the children, in order. Both the reader and the
+//! Where a property and a child share a name, the property is written `@name`; a name that itself
+//! begins with `@` gets one more, and so does a property named like one of the three value tags. In
+//! a node's object the properties come first, by name, then the children, in order. Both the reader and the
 //! writer work event by event, so a tree of any size passes through in memory that grows only with
 //! its depth and the width of its open nodes.
 
@@ -100,7 +100,7 @@ impl<R: Read> TreeReader<R> {
         }
         let first = self.event()?;
         if first == Owned::StartObject && !self.is_tagged(&key)? {
-            let name = NodeName::new(&key).map_err(|error| self.at(error.into()))?;
+            let name = NodeName::new(unescape(&key)).map_err(|error| self.at(error.into()))?;
             if self.open.len() > PATH_DEPTH_MAX {
                 let path = self.path().chars().take(60).collect();
                 return Err(JsonError::TooDeep { path });
@@ -111,8 +111,7 @@ impl<R: Read> TreeReader<R> {
             });
             return Ok(TreeItem::Enter(name));
         }
-        let name = PropertyName::new(key.strip_prefix('@').unwrap_or(&key))
-            .map_err(|error| self.at(error.into()))?;
+        let name = PropertyName::new(unescape(&key)).map_err(|error| self.at(error.into()))?;
         let value = {
             let mut next = || Self::pull(&mut self.waiting, &mut self.parser);
             read_value(first, &mut next)
@@ -225,7 +224,8 @@ impl TreeWriter {
 
     /// Opens a child under the name it is shown by.
     pub fn enter(&mut self, shown: &str) {
-        self.key(shown);
+        let mark = if shown.starts_with('@') { "@" } else { "" };
+        self.key(&format!("{mark}{shown}"));
         self.out.push('{');
         self.open.push(false);
     }
@@ -273,14 +273,18 @@ impl TreeWriter {
     }
 }
 
-/// The member name of a property.
+/// The member name of a property; `shared` says whether a child is shown by its name.
 pub fn escape(name: &PropertyName, shared: bool) -> String {
     let text = name.as_str();
-    if shared || text.starts_with('@') || matches!(text, "$bytes" | "$time" | "$ref") {
-        format!("@{text}")
-    } else {
-        text.to_owned()
-    }
+    let marked = text.starts_with('@') || matches!(text, "$bytes" | "$time" | "$ref");
+    format!(
+        "{}{text}",
+        "@".repeat(usize::from(shared) + usize::from(marked))
+    )
+}
+
+fn unescape(key: &str) -> &str {
+    key.strip_prefix('@').unwrap_or(key)
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@
 //! * its `flush` hands the log to the operating system and leaves it there; the barrier is
 //!   `flush`, then `sync_data` through a second handle to the log;
 //! * where it finds damage it may panic instead of returning an error: every call is caught;
-//! * once it has seen a failed write it refuses everything that would touch the disk.
+//! * once it has seen a failed write it refuses everything that would touch the disk. Reads finish
+//!   splits of pages that they come by, so some of them fail then too, until it is opened again.
 
 use std::any::Any;
 use std::fs::{self, File};
@@ -156,10 +157,9 @@ impl Engine {
         let Some(db) = self.db.take() else {
             return Ok(());
         };
-        call(move || {
-            drop(db);
-            Ok(())
-        })?;
+        // It syncs on its way, and panics if that fails.
+        catch_unwind(AssertUnwindSafe(move || drop(db)))
+            .map_err(|panic| StorageError::Io(panic_text(&*panic)))?;
         self.sync_log()
     }
 }

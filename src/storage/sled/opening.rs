@@ -72,7 +72,11 @@ pub(super) fn open(directory: &Directory, options: &SledOptions) -> Result<Store
     if let Some(marker) = directory.read(MARKER)? {
         // The first copy is the one from before anything was repaired.
         if marker == OPEN || !directory.has(COPY) {
-            copy(directory, options)?;
+            // No reason not to open: the disk may be full, and the copy is for people only.
+            if let Err(error) = copy(directory, options) {
+                tracing::warn!(%error, "sled's files are not copied before they are opened");
+                directory.remove(&format!("{COPY}{UNFINISHED}"))?;
+            }
         }
     }
     directory.replace(MARKER, OPENING)?;

@@ -1,0 +1,3 @@
+//! One replica of a cluster's repositories.
+
+pub mod identity;

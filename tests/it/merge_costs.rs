@@ -1,0 +1,121 @@
+//! What merging costs, counted instead of timed.
+
+use std::sync::Arc;
+
+use leveret::merge::{Draft, MergeCounters};
+use leveret::model::script::parse_line;
+use leveret::model::{ChangeSet, OriginId};
+
+use crate::engine::{Engine, Log};
+
+const EARLY: OriginId = OriginId([1; 16]);
+const LATE: OriginId = OriginId([2; 16]);
+
+/// Saves these lines on an engine, as one save.
+fn save(engine: &Engine, time: u64, origin: OriginId, lines: &[String]) -> Arc<ChangeSet> {
+    let mut draft = Draft::new(engine.state.snapshot(), origin);
+    for line in lines {
+        draft.apply(&parse_line(line).unwrap()).unwrap();
+    }
+    let set = engine.save(&draft, time, origin);
+    engine.merge(std::slice::from_ref(&set));
+    set
+}
+
+fn difference(after: MergeCounters, before: MergeCounters) -> (u64, u64) {
+    (
+        after.reevaluated - before.reevaluated,
+        after.records_read - before.records_read,
+    )
+}
+
+/// What a property write costs that arrives under `newer` change sets.
+fn late_property_write(newer: u64) -> (u64, u64) {
+    let log = Log::default();
+    let (here, there) = (Engine::new(log.clone()), Engine::new(log));
+    let lines = ["add /a".into(), "add /a/b".into(), "add /c".into()];
+    let base = save(&here, 1, EARLY, &lines);
+    there.merge(&[base]);
+    let late = save(&there, 2, LATE, &["set /a/b x 1".into()]);
+    for i in 0..newer {
+        // One in a hundred adds a node; the others write another property.
+        let line = match i % 100 {
+            0 => format!("add /c/n{i}"),
+            _ => format!("set /a/b y {i}"),
+        };
+        save(&here, 10 + i, EARLY, &[line]);
+    }
+    let before = here.counters();
+    here.merge(&[late]);
+    difference(here.counters(), before)
+}
+
+#[test]
+fn a_late_property_write_undoes_nothing_and_reads_the_same_under_10_and_100_000_newer() {
+    let few = late_property_write(10);
+    let many = late_property_write(100_000);
+    assert_eq!(few.0, 0, "structural operations evaluated again");
+    assert_eq!(few, many);
+}
+
+/// What removing a node costs that has `descendants`.
+fn removal(descendants: usize) -> (u64, u64) {
+    let engine = Engine::new(Log::default());
+    let mut time = 1;
+    save(
+        &engine,
+        time,
+        EARLY,
+        &["add /top".into(), "add /top/a".into()],
+    );
+    for chunk in (0..descendants - 1).collect::<Vec<_>>().chunks(1_000) {
+        time += 1;
+        let lines: Vec<String> = chunk.iter().map(|i| format!("add /top/a/n{i}")).collect();
+        save(&engine, time, EARLY, &lines);
+    }
+    let draft = {
+        let mut draft = Draft::new(engine.state.snapshot(), EARLY);
+        draft.apply(&parse_line("remove /top").unwrap()).unwrap();
+        draft
+    };
+    let set = engine.save(&draft, time + 1, EARLY);
+    let before = engine.counters();
+    engine.merge(&[set]);
+    difference(engine.counters(), before)
+}
+
+#[test]
+fn removing_a_node_reads_the_same_with_10_and_with_100_000_descendants() {
+    assert_eq!(removal(10), removal(100_000));
+}
+
+/// Counts of a late move under `newer` moves elsewhere, and of one that they looked at.
+fn late_move(newer: u64, line: &str) -> u64 {
+    let log = Log::default();
+    let (here, there) = (Engine::new(log.clone()), Engine::new(log));
+    let lines: Vec<String> = ["/a", "/a/x", "/b", "/c", "/d", "/d/n"]
+        .iter()
+        .map(|path| format!("add {path}"))
+        .collect();
+    let base = save(&here, 1, EARLY, &lines);
+    there.merge(&[base]);
+    let late = save(&there, 2, LATE, &[line.to_owned()]);
+    for i in 0..newer {
+        let line = if i % 2 == 0 {
+            "move /d/n /c/n"
+        } else {
+            "move /c/n /d/n"
+        };
+        save(&here, 10 + i, EARLY, &[line.to_owned()]);
+    }
+    let before = here.counters();
+    here.merge(&[late]);
+    difference(here.counters(), before).0
+}
+
+#[test]
+fn a_late_move_evaluates_again_only_what_looked_at_its_node() {
+    assert_eq!(late_move(1_000, "move /a/x /b/x"), 0);
+    // The newest of them goes to /d and did not look at /c.
+    assert_eq!(late_move(1_000, "move /c /b/c"), 999);
+}
