@@ -1,7 +1,12 @@
-//! The integration tests: one binary, a module for each subject; leveret as a library, and as a
-//! program.
+//! The one integration-test binary: leveret as a library, and as a program.
 
+mod cases;
 mod cli;
+mod convergence;
 mod daemon;
+mod engine;
+mod floors;
 mod library;
 mod limits;
+mod merge_costs;
+mod snapshots;
