@@ -27,6 +27,7 @@ mod recovery;
 mod save;
 mod status;
 mod stream;
+mod verify;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -47,6 +48,7 @@ pub use output::{
 };
 pub use recovery::OpenError;
 pub use save::SaveError;
+pub use verify::{PROBLEMS_MAX, Verified, verify};
 pub use status::{Counters, HeldReason, PeerStatus, RepoStatus, Status};
 
 use clock::Clock;

@@ -1,7 +1,5 @@
 //! How the replica is: `GET /v1/status`, `/v1/peers`, `/healthz`, `/metrics`.
 
-use std::fmt::Write as _;
-
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -10,8 +8,9 @@ use serde_json::{Map, Value, json};
 use super::error::ApiError;
 use super::{Shared, stream};
 use crate::merge::Heads;
-use crate::model::RepoId;
-use crate::peer::{PeerInfo, PeerStatus, RepoStatus};
+use crate::model::{OriginId, RepoId, Sequence};
+use crate::peer::{PeerInfo, PeerStatus};
+use crate::replica::{HeldReason, RepoStatus};
 
 /// A JSON answer of one line.
 pub(super) fn json_answer(value: &Value) -> Response {
@@ -21,14 +20,14 @@ pub(super) fn json_answer(value: &Value) -> Response {
 
 /// Heads as people and programs pass them on: `origin:sequence,...`, by origin.
 pub(super) fn heads_text(heads: &Heads) -> String {
-    let mut text = String::new();
-    for (origin, head) in heads {
-        if !text.is_empty() {
-            text.push(',');
-        }
-        write!(text, "{origin}:{}", head.sequence).expect("a String takes every write");
-    }
-    text
+    listed(heads.iter().map(|(origin, head)| (origin, head.sequence)))
+}
+
+fn listed<'a>(heads: impl Iterator<Item = (&'a OriginId, Sequence)>) -> String {
+    let parts: Vec<String> = heads
+        .map(|(origin, sequence)| format!("{origin}:{sequence}"))
+        .collect();
+    parts.join(",")
 }
 
 /// The status.
@@ -57,19 +56,18 @@ fn peer_json(peer: &PeerInfo) -> Value {
 }
 
 fn status_json(status: &PeerStatus) -> Value {
-    let mut repositories = Map::new();
-    let mut main = json!({});
-    let (mut held, mut conflicts) = (0, 0);
-    for repo in &status.repos {
-        let one = repo_json(repo);
-        held += repo.held;
-        if repo.repo == RepoId::MAIN {
-            main = one.clone();
-            conflicts = repo.merge.clashes;
-        }
-        repositories.insert(repo.repo.name().to_owned(), one);
-    }
+    let main = status.repo(RepoId::MAIN);
+    let repositories: Map<String, Value> = status
+        .state
+        .repos
+        .iter()
+        .map(|repo| (repo.repo.name().to_owned(), repo_json(repo)))
+        .collect();
     let peers: Vec<Value> = status.peers.iter().map(peer_json).collect();
+    let mut counters: Map<String, Value> = merge_counters(main);
+    for (name, count) in status.state.counters.entries() {
+        counters.insert(name.to_owned(), count.into());
+    }
     json!({
         "replica": status.replica.to_string(),
         "name": status.name,
@@ -78,35 +76,86 @@ fn status_json(status: &PeerStatus) -> Value {
         "address": status.addresses.first(),
         "ready": status.ready,
         "isolated": status.isolated,
-        "heads": main["heads"],
-        "digest": main["digest"],
-        "held": held,
-        "conflicts": conflicts,
+        "heads": applied_text(main),
+        "digest": main.digest.to_string(),
+        "held": status.state.held,
+        "conflicts": main.merge.clashes,
         "peers": peers,
-        "counters": main["counters"],
+        "counters": counters,
         "repositories": repositories,
         "disk_bytes": status.disk_bytes,
+        "clock_ahead_ms": status.state.clock_ahead_ms,
         "warnings": warnings(status),
     })
 }
 
+fn applied_text(repo: &RepoStatus) -> String {
+    listed(repo.applied.iter().map(|(origin, sequence)| (origin, *sequence)))
+}
+
 fn repo_json(repo: &RepoStatus) -> Value {
+    let held: Vec<Value> = repo
+        .held
+        .iter()
+        .map(|(origin, (count, reason))| {
+            json!({
+                "origin": origin.to_string(),
+                "replica": repo.authors.get(origin).map(ToString::to_string),
+                "count": count,
+                "reason": reason_text(*reason),
+            })
+        })
+        .collect();
     json!({
-        "heads": heads_text(&repo.heads),
+        "heads": applied_text(repo),
+        "stored": listed(repo.stored.iter().map(|(origin, sequence)| (origin, *sequence))),
         "digest": repo.digest.to_string(),
-        "held": repo.held,
-        "counters": counters(repo).into_iter().map(|(name, count)| (name.to_owned(), count.into())).collect::<Map<_, _>>(),
+        "held": held,
+        "quarantined": repo.quarantined.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "counters": merge_counters(repo),
     })
 }
 
-/// What is counted of a repository.
-fn counters(repo: &RepoStatus) -> Vec<(&'static str, u64)> {
-    repo.merge.entries().to_vec()
+fn merge_counters(repo: &RepoStatus) -> Map<String, Value> {
+    let entries = repo.merge.entries().into_iter();
+    entries
+        .map(|(name, count)| (name.to_owned(), count.into()))
+        .collect()
 }
 
+fn reason_text(reason: HeldReason) -> &'static str {
+    match reason {
+        HeldReason::Future => "from the future",
+        HeldReason::Dependency => "waits for others",
+        HeldReason::Rules => "made under rules that this version does not know",
+    }
+}
+
+fn held_count(repo: &RepoStatus) -> u64 {
+    repo.held.values().map(|(count, _)| count).sum()
+}
+
+/// What a person should look at.
 fn warnings(status: &PeerStatus) -> Vec<String> {
-    let failure = status.failure.iter().map(|reason| format!("nothing is saved: {reason}"));
-    failure.chain(status.alarms.iter().cloned()).collect()
+    let mut warnings = status.alarms.clone();
+    if let Some(reason) = &status.failure {
+        warnings.push(format!("nothing is saved: {reason}"));
+    }
+    for repo in &status.state.repos {
+        for (origin, (count, reason)) in &repo.held {
+            if *reason == HeldReason::Dependency {
+                continue; // they come and go
+            }
+            let author = repo.authors.get(origin).map(ToString::to_string);
+            warnings.push(format!(
+                "{count} change sets of replica {} are held in `{}`: {}",
+                author.as_deref().unwrap_or("-"),
+                repo.repo.name(),
+                reason_text(*reason),
+            ));
+        }
+    }
+    warnings
 }
 
 /// Whether the daemon takes saves.
@@ -144,26 +193,25 @@ fn metrics_text(status: &PeerStatus) -> String {
     let connected = status.peers.iter().filter(|peer| peer.connected).count();
     gauge("peers_connected", connected as u64);
     gauge("lag", status.peers.iter().filter_map(|peer| peer.lag).max().unwrap_or(0));
-    let by_repo: Vec<(&str, Vec<(&'static str, u64)>)> = status
-        .repos
-        .iter()
-        .map(|repo| {
-            let mut all = counters(repo);
-            all.push(("held", repo.held));
-            (repo.repo.name(), all)
-        })
-        .collect();
-    let names: Vec<&str> = match by_repo.first() {
-        Some((_, counts)) => counts.iter().map(|(name, _)| *name).collect(),
-        None => Vec::new(),
+    for (name, count) in status.state.counters.entries() {
+        text.push_str(&format!("# TYPE leveret_{name} counter\nleveret_{name} {count}\n"));
+    }
+    let of_repo = |repo: &RepoStatus| {
+        let mut counts = repo.merge.entries().to_vec();
+        counts.push(("held", held_count(repo)));
+        counts
     };
-    for (i, name) in names.iter().enumerate() {
+    let Some(first) = status.state.repos.first() else {
+        return text;
+    };
+    for (i, (name, _)) in of_repo(first).into_iter().enumerate() {
         // How many there are now, and not since when.
-        let kind = if matches!(*name, "clashes" | "held") { "gauge" } else { "counter" };
+        let is_gauge = matches!(name, "clashes" | "held");
+        let kind = if is_gauge { "gauge" } else { "counter" };
         text.push_str(&format!("# TYPE leveret_{name} {kind}\n"));
-        for (repo, counts) in &by_repo {
-            let value = counts[i].1;
-            text.push_str(&format!("leveret_{name}{{repo=\"{repo}\"}} {value}\n"));
+        for repo in &status.state.repos {
+            let (label, value) = (repo.repo.name(), of_repo(repo)[i].1);
+            text.push_str(&format!("leveret_{name}{{repo=\"{label}\"}} {value}\n"));
         }
     }
     text
