@@ -48,8 +48,8 @@ pub use output::{
 };
 pub use recovery::OpenError;
 pub use save::SaveError;
-pub use verify::{PROBLEMS_MAX, Verified, verify};
 pub use status::{Counters, HeldReason, PeerStatus, RepoStatus, Status};
+pub use verify::{PROBLEMS_MAX, Verified, verify};
 
 use clock::Clock;
 use commit::{Batch, CheckpointOut, InFlight};

@@ -83,10 +83,16 @@ struct Answer {
 }
 
 impl Answer {
-    /// Sends a line; false if nobody listens any more.
-    fn line(&mut self, line: &Value) -> bool {
-        let bytes = Bytes::from(format!("{line}\n"));
-        self.pieces.blocking_send(Ok(bytes)).is_ok()
+    /// Sends a line. If nobody listens any more there is nobody to tell.
+    fn line(&mut self, line: &Value) {
+        let _ = self
+            .pieces
+            .blocking_send(Ok(Bytes::from(format!("{line}\n"))));
+    }
+
+    /// Sends a line that can be left out when many wait already.
+    fn line_if_there_is_room(&mut self, line: &Value) {
+        let _ = self.pieces.try_send(Ok(Bytes::from(format!("{line}\n"))));
     }
 }
 
@@ -109,7 +115,7 @@ impl Job<'_> {
         file.rewind().map_err(spool_failed)?;
         let mut progress = |report: &ImportReport| {
             // If nobody listens any more the import goes on: it is wanted all the same.
-            answer.line(&json!({
+            answer.line_if_there_is_room(&json!({
                 "event": "saved",
                 "id": report.ids.last().map(ToString::to_string),
                 "nodes_done": report.nodes_added + report.nodes_found - 1,

@@ -47,8 +47,8 @@ pub(super) async fn apply(
         )
     })?;
     let saves = script::parse_script(script).map_err(|error| {
-        let line = error.line;
-        ApiError::bad(error, "nothing was saved; correct it and try again").with("line", line)
+        let hint = "nothing was saved; correct it and try again";
+        ApiError::bad(error.reason, hint).with("line", error.line)
     })?;
     if saves.is_empty() {
         return Err(ApiError::bad(
@@ -86,11 +86,7 @@ fn one(
     loop {
         let mut session = peer.session_in(RepoId::MAIN);
         session.overwrite(query.overwrite);
-        let at = |line: usize, error: ApiError| {
-            error
-                .prefixed(format_args!("line {line}: "))
-                .with("line", line)
-        };
+        let at = |line: usize, error: ApiError| error.with("line", line);
         if let Some(message) = &query.message {
             session.set_message(message)?;
         }
