@@ -172,10 +172,9 @@ impl Core {
             .origin
     }
 
-    /// Why the store is not usable at present, or was not at the end.
-    pub(super) fn failure(&self) -> Option<String> {
-        let engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
-        engine.failure.clone()
+    /// Looks at the engine as it is, also after it has ended, or broken.
+    pub(super) fn inspect<T>(&self, look: impl FnOnce(&mut Engine) -> T) -> T {
+        look(&mut self.engine.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Runs something on the engine and gives its result; nothing once the peer has ended.

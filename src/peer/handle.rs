@@ -280,7 +280,7 @@ impl Peer {
             Ok(Ok(true)) => {}
             Ok(_) => return Err(CloseError::Ended),
         }
-        match self.inner.core.failure() {
+        match self.inner.core.inspect(|engine| engine.failure.clone()) {
             Some(reason) => Err(CloseError::Storage(reason)),
             None => Ok(()),
         }

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::clock;
+use super::engine::Engine;
 use super::handle::Inner;
-use crate::merge::{Heads, MergeCounters, StateDigest};
-use crate::model::{ClusterId, OriginId, PublicKey, RepoId, Time};
-use crate::replica::{self, ConnectionId};
+use crate::model::{ClusterId, PublicKey, RepoId, Time};
+use crate::replica::{self, ConnectionId, Member, RepoStatus};
+use crate::storage::Storage as _;
 
 /// How a peer is.
 #[derive(Clone, Debug)]
@@ -16,8 +18,6 @@ pub struct PeerStatus {
     pub name: String,
     /// The cluster.
     pub cluster: ClusterId,
-    /// Under which origin it writes.
-    pub origin: OriginId,
     /// Where others can dial it.
     pub addresses: Vec<String>,
     /// Whether it takes saves.
@@ -26,29 +26,14 @@ pub struct PeerStatus {
     pub failure: Option<String>,
     /// Whether it was cut off from the others on purpose.
     pub isolated: bool,
-    /// Its repositories.
-    pub repos: Vec<RepoStatus>,
+    /// What the replica tells of itself: heads, digests, what waits, counters.
+    pub state: replica::Status,
     /// The other members, and whoever else is connected, by key.
     pub peers: Vec<PeerInfo>,
     /// What went wrong of late, oldest first.
     pub alarms: Vec<String>,
     /// Bytes that the store takes on disk.
     pub disk_bytes: u64,
-    /// What the replica as a whole tells.
-    pub inside: replica::Status,
-}
-
-/// How one repository is.
-#[derive(Clone, Debug)]
-pub struct RepoStatus {
-    /// Which one.
-    pub repo: RepoId,
-    /// The applied heads.
-    pub heads: Heads,
-    /// The digest of the state at these heads.
-    pub digest: StateDigest,
-    /// What merging has come to.
-    pub merge: MergeCounters,
 }
 
 /// How it stands with another replica.
@@ -72,10 +57,94 @@ pub struct PeerInfo {
     pub member: bool,
 }
 
-impl PeerStatus {
-    pub(super) async fn of(inner: &Inner) -> Self {
-        let _: BTreeMap<ConnectionId, u64> = BTreeMap::new();
-        let _ = inner;
-        std::future::pending().await
+/// What only the engine knows.
+struct Inside {
+    state: replica::Status,
+    members: Vec<Member>,
+    failure: Option<String>,
+    alarms: Vec<String>,
+}
+
+impl Inside {
+    fn of(engine: &mut Engine) -> Self {
+        Self {
+            state: engine.replica.status(clock::now()),
+            members: engine.replica.members().to_vec(),
+            failure: engine.failure.clone(),
+            alarms: engine.alarms.iter().map(ToString::to_string).collect(),
+        }
     }
+}
+
+impl PeerStatus {
+    /// A repository's part.
+    ///
+    /// # Panics
+    /// If it is none of [`RepoId::ALL`].
+    pub fn repo(&self, repo: RepoId) -> &RepoStatus {
+        let mut repos = self.state.repos.iter();
+        repos
+            .find(|one| one.repo == repo)
+            .expect("a replica has every repository there is")
+    }
+
+    pub(super) async fn of(inner: &Inner) -> Self {
+        let inside = match inner.core.run(Inside::of).await {
+            Some(inside) => inside,
+            None => inner.core.inspect(Inside::of),
+        };
+        let network = &inner.network;
+        Self {
+            replica: network.me.key,
+            name: network.name.clone(),
+            cluster: network.cluster.cluster,
+            addresses: network.addresses.clone(),
+            ready: inside.failure.is_none() && !inner.core.is_ended(),
+            failure: inside.failure,
+            isolated: network.is_isolated(),
+            peers: peers(inner, &inside.state, &inside.members),
+            state: inside.state,
+            alarms: inside.alarms,
+            disk_bytes: inner.core.store().size_on_disk(),
+        }
+    }
+}
+
+/// Every connection, and every member to which there is none.
+fn peers(inner: &Inner, state: &replica::Status, members: &[Member]) -> Vec<PeerInfo> {
+    let network = &inner.network;
+    let connections = network.connections();
+    let lags: BTreeMap<ConnectionId, Option<u64>> = state
+        .peers
+        .iter()
+        .map(|peer| (peer.connection, peer.lag))
+        .collect();
+    let mut infos: Vec<PeerInfo> = connections
+        .iter()
+        .map(|connection| PeerInfo {
+            replica: connection.key,
+            name: connection.name.clone(),
+            address: connection.address.to_string(),
+            connected: true,
+            lag: lags.get(&connection.id).copied().flatten(),
+            since: Some(connection.since),
+            last_error: None,
+            member: members.iter().any(|member| member.key == connection.key),
+        })
+        .collect();
+    let absent = |member: &&Member| {
+        member.key != network.me.key && connections.iter().all(|one| one.key != member.key)
+    };
+    infos.extend(members.iter().filter(absent).map(|member| PeerInfo {
+        replica: member.key,
+        name: member.name.clone(),
+        address: member.addresses.first().cloned().unwrap_or_default(),
+        connected: false,
+        lag: None,
+        since: None,
+        last_error: inner.dialler.last_error(member.key),
+        member: true,
+    }));
+    infos.sort_by_key(|info| info.replica);
+    infos
 }
