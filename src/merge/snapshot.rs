@@ -79,9 +79,9 @@ impl View for Snapshot {
         let mut from = from.to_vec();
         while records.len() < limit {
             let page = (limit - records.len()).min(512);
-            let (rows, next) = self.0.state.page(&from, to, page, self.version())?;
-            records.extend(rows);
-            match next {
+            let page = self.0.state.page(&from, to, page, self.version())?;
+            records.extend(page.records);
+            match page.next {
                 Some(next) => from = next,
                 None => break,
             }

@@ -71,6 +71,13 @@ pub struct Checkpoint {
     version: Version,
 }
 
+/// A part of a range of records.
+pub(super) struct Page {
+    pub(super) records: Vec<(Key, Record)>,
+    /// Where the next one begins, if there is one.
+    pub(super) next: Option<Key>,
+}
+
 impl State {
     /// Opens what the store holds of a repository; `cache_bytes` bounds the clean records kept.
     ///
@@ -294,14 +301,14 @@ impl State {
         Ok(record)
     }
 
-    /// One page of records: at most `limit`, and the key from which the next page begins.
+    /// One page of records, of about `limit`.
     pub(super) fn page(
         &self,
         from: &[u8],
         to: &[u8],
         limit: usize,
         at: Version,
-    ) -> Result<(Vec<(Key, Record)>, Option<Key>), ReadError> {
+    ) -> Result<Page, ReadError> {
         let inner = self.read();
         if at < inner.expired_below {
             return Err(ReadError::Expired);
@@ -324,7 +331,7 @@ impl State {
             .into_iter()
             .filter_map(|(key, record)| Some((key, record?)))
             .collect();
-        Ok((records, next))
+        Ok(Page { records, next })
     }
 
     pub(super) fn last(

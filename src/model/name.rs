@@ -149,7 +149,8 @@ mod tests {
     #[test]
     fn each_malformed_name_gets_its_own_error() {
         let long = "n".repeat(256);
-        let cases: [(&str, fn(&NameError) -> bool); 8] = [
+        type Expected = fn(&NameError) -> bool;
+        let cases: [(&str, Expected); 8] = [
             ("", |e| matches!(e, NameError::Empty)),
             (".", |e| matches!(e, NameError::Dots(_))),
             ("..", |e| matches!(e, NameError::Dots(_))),

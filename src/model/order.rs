@@ -99,7 +99,8 @@ mod tests {
 
     #[test]
     fn a_key_lies_strictly_between_its_neighbours_and_ends_in_the_author() {
-        let cases: [(Option<&[u8]>, Option<&[u8]>); 9] = [
+        type Bounds = (Option<&'static [u8]>, Option<&'static [u8]>);
+        let cases: [Bounds; 9] = [
             (None, None),
             (Some(b"\x80a"), None),
             (None, Some(b"\x80a")),
