@@ -9,6 +9,7 @@ use crate::model::{OriginId, RepoId, Sequence, Time};
 const VERSION: u8 = 1;
 const CLOCK: u8 = 1;
 const WITNESS: u8 = 2;
+const QUARANTINE: u8 = 3;
 /// Most repositories in a witness mark.
 const REPOS_MAX: usize = 256;
 
@@ -26,6 +27,22 @@ pub fn decode_clock(bytes: &[u8]) -> Result<Time, DecodeError> {
     let (bound,): (u64,) = from_bytes(WHAT, body(WHAT, CLOCK, bytes)?)?;
     same(WHAT, bytes, &encode_clock(Time(bound)))?;
     Ok(Time(bound))
+}
+
+/// Encodes the last number of an origin in quarantine that may be applied.
+pub fn encode_sequence(sequence: Sequence) -> Vec<u8> {
+    wrap(VERSION, QUARANTINE, &to_bytes(&(sequence.0,)))
+}
+
+/// Reads what [`encode_sequence`] made.
+///
+/// # Errors
+/// If it is not that.
+pub fn decode_sequence(bytes: &[u8]) -> Result<Sequence, DecodeError> {
+    const WHAT: &str = "the mark of a quarantine";
+    let (sequence,): (u64,) = from_bytes(WHAT, body(WHAT, QUARANTINE, bytes)?)?;
+    same(WHAT, bytes, &encode_sequence(Sequence(sequence)))?;
+    Ok(Sequence(sequence))
 }
 
 /// What has been acknowledged of one writing life, kept beside the store to tell after a crash
@@ -121,6 +138,10 @@ mod tests {
         let bytes = encode_clock(Time(0x0102_0304_0506_0708));
         assert_eq!(hex(&bytes), "930101c40a91cf0102030405060708");
         assert_eq!(decode_clock(&bytes), Ok(Time(0x0102_0304_0506_0708)));
+
+        let bytes = encode_sequence(Sequence(300));
+        assert_eq!(hex(&bytes), "930103c40491cd012c");
+        assert_eq!(decode_sequence(&bytes), Ok(Sequence(300)));
 
         let witness = Witness {
             origin: OriginId([9; 16]),
