@@ -27,6 +27,7 @@ mod recovery;
 mod save;
 mod status;
 mod stream;
+mod verify;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -48,6 +49,7 @@ pub use output::{
 pub use recovery::OpenError;
 pub use save::SaveError;
 pub use status::{Counters, HeldReason, PeerStatus, RepoStatus, Status};
+pub use verify::{PROBLEMS_MAX, Verified, verify};
 
 use clock::Clock;
 use commit::{Batch, CheckpointOut, InFlight};

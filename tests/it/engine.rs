@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use leveret::merge::{Draft, History, MergeCounters, ReadTree, Snapshot, State};
+use leveret::merge::{
+    Checkpoint, Draft, History, MergeCounters, ReadTree, Snapshot, State, Version,
+};
 use leveret::model::json::tree::TreeWriter;
 use leveret::model::{
     ChangeSet, ChangeSetId, Dependency, NodeId, NodeName, Operation, OrderKey, OriginId,
@@ -48,7 +50,10 @@ impl History for Log {
 
 impl Engine {
     pub fn new(history: Log) -> Self {
-        let storage = Arc::new(MemoryStorage::new());
+        Self::on(Arc::new(MemoryStorage::new()), history)
+    }
+
+    pub fn on(storage: Arc<MemoryStorage>, history: Log) -> Self {
         let state = State::open(RepoId::MAIN, storage.clone(), 1 << 20).unwrap();
         Self {
             state,
@@ -62,6 +67,19 @@ impl Engine {
         let merged = self.state.merge(batch, &self.history).unwrap();
         self.state.publish(merged.version);
         merged.snapshot
+    }
+
+    /// Merges change sets that are ready, and leaves it to the caller to publish.
+    pub fn merge_unpublished(&self, batch: &[Arc<ChangeSet>]) -> Version {
+        self.state.merge(batch, &self.history).unwrap().version
+    }
+
+    /// Writes a checkpoint to the store.
+    pub fn write(&self, checkpoint: Checkpoint) {
+        self.storage
+            .checkpoint(&checkpoint.changes, &mut || Ok(()))
+            .unwrap();
+        self.state.checkpoint_done(checkpoint);
     }
 
     /// Whether everything that a change set depends on is applied.

@@ -1,0 +1,333 @@
+//! The bytes of state records. `docs/reference/state.md` describes them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{
+    ChildEntry, Head, How, Meta, NodeRecord, Older, ParentWrite, RECORD_VERSION, Record, Register,
+    SkippedMove, StructuralRecord, Under, Write, Written,
+};
+use crate::codec::bytes::{MalformedRecord, Reader, Writer};
+use crate::model::{Dependency, OriginId, Time};
+
+impl Record {
+    /// The bytes on disk.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut w = Writer(vec![RECORD_VERSION]);
+        match self {
+            Self::Node(node) => {
+                w.byte(b'n');
+                write_node(&mut w, node);
+            }
+            Self::Register(register) => {
+                w.byte(b'p');
+                write_register(&mut w, register);
+            }
+            Self::Segment(writes) => {
+                w.byte(b'h');
+                write_writes(&mut w, writes);
+            }
+            Self::Child(child) => {
+                w.byte(b'o');
+                w.bytes(child.name.as_str().as_bytes());
+                w.stamp(child.placed);
+                w.byte(child.shadow.into());
+            }
+            Self::Mark => w.byte(b'.'),
+            Self::Touched(stamp) => {
+                w.byte(b't');
+                w.stamp(*stamp);
+            }
+            Self::Structural(record) => {
+                w.byte(b'l');
+                w.uint(record.sequence.0);
+                w.byte(record.removes.into());
+                w.len(record.others.len());
+                for (index, nodes) in &record.others {
+                    w.uint(u64::from(*index));
+                    w.len(nodes.len());
+                    nodes.iter().for_each(|node| w.node(*node));
+                }
+            }
+            Self::Seen(time) => {
+                w.byte(b'v');
+                w.fixed(&time.0.to_be_bytes());
+            }
+            Self::Head(head) => {
+                w.byte(b'a');
+                w.uint(head.sequence.0);
+                w.fixed(&head.time.0.to_be_bytes());
+                write_times(&mut w, &head.seen);
+            }
+            Self::Meta(meta) => {
+                w.byte(b'm');
+                w.len(meta.frontier.len());
+                for dependency in &meta.frontier {
+                    w.fixed(&dependency.origin.0);
+                    w.uint(dependency.sequence.0);
+                }
+                meta.digest
+                    .iter()
+                    .for_each(|sum| w.fixed(&sum.to_be_bytes()));
+                w.stamp(meta.removal);
+                write_times(&mut w, &meta.causes);
+                w.len(meta.counters.len());
+                meta.counters.iter().for_each(|count| w.uint(*count));
+            }
+        }
+        w.0
+    }
+
+    /// What [`Record::encode`] made.
+    ///
+    /// # Errors
+    /// If it did not make these bytes, or another version did.
+    pub fn decode(bytes: &[u8]) -> Result<Self, MalformedRecord> {
+        let mut r = Reader(bytes);
+        if r.byte()? != RECORD_VERSION {
+            return Err(MalformedRecord("of another version"));
+        }
+        let record = match r.byte()? {
+            b'n' => Self::Node(Arc::new(read_node(&mut r)?)),
+            b'p' => Self::Register(Arc::new(read_register(&mut r)?)),
+            b'h' => Self::Segment(Arc::new(read_writes(&mut r)?)),
+            b'o' => Self::Child(Arc::new(ChildEntry {
+                name: r.name()?,
+                placed: r.stamp()?,
+                shadow: r.byte()? != 0,
+            })),
+            b'.' => Self::Mark,
+            b't' => Self::Touched(r.stamp()?),
+            b'l' => {
+                let (sequence, removes) = (r.sequence()?, r.byte()? != 0);
+                let others = list(&mut r, |r| {
+                    let index = r.uint()? as u32;
+                    Ok((index, list(r, Reader::node)?))
+                })?;
+                Self::Structural(Arc::new(StructuralRecord {
+                    sequence,
+                    removes,
+                    others,
+                }))
+            }
+            b'v' => Self::Seen(r.time()?),
+            b'a' => Self::Head(Arc::new(Head {
+                sequence: r.sequence()?,
+                time: r.time()?,
+                seen: Arc::new(read_times(&mut r)?),
+            })),
+            b'm' => {
+                let frontier = list(&mut r, |r| {
+                    Ok(Dependency {
+                        origin: r.origin()?,
+                        sequence: r.sequence()?,
+                    })
+                })?;
+                let mut digest = Box::new([0; 256]);
+                for sum in digest.iter_mut() {
+                    *sum = u128::from_be_bytes(r.fixed()?);
+                }
+                let removal = r.stamp()?;
+                let causes = read_times(&mut r)?;
+                let counters = list(&mut r, Reader::uint)?;
+                Self::Meta(Arc::new(Meta {
+                    frontier,
+                    digest,
+                    removal,
+                    causes,
+                    counters,
+                }))
+            }
+            _ => return Err(MalformedRecord("of unknown kind")),
+        };
+        r.end()?;
+        Ok(record)
+    }
+}
+
+fn list<'a, T>(
+    r: &mut Reader<'a>,
+    mut item: impl FnMut(&mut Reader<'a>) -> Result<T, MalformedRecord>,
+) -> Result<Vec<T>, MalformedRecord> {
+    let len = r.len()?;
+    (0..len).map(|_| item(r)).collect()
+}
+
+fn write_times(w: &mut Writer, times: &BTreeMap<OriginId, Time>) {
+    w.len(times.len());
+    for (origin, time) in times {
+        w.fixed(&origin.0);
+        w.fixed(&time.0.to_be_bytes());
+    }
+}
+
+fn read_times(r: &mut Reader<'_>) -> Result<BTreeMap<OriginId, Time>, MalformedRecord> {
+    Ok(list(r, |r| Ok((r.origin()?, r.time()?)))?
+        .into_iter()
+        .collect())
+}
+
+fn write_node(w: &mut Writer, node: &NodeRecord) {
+    w.len(node.parents.len());
+    for write in &node.parents {
+        w.stamp(write.stamp);
+        w.node(write.parent);
+        match write.how {
+            How::Add => w.byte(0),
+            How::ComeBack => w.byte(1),
+            How::Emptied => w.byte(2),
+            How::Move => w.byte(3),
+            How::Remove => w.byte(4),
+            How::HandBack { cause } => {
+                w.byte(5);
+                w.stamp(cause);
+            }
+        }
+    }
+    w.len(node.skips.len());
+    for skip in &node.skips {
+        w.stamp(skip.stamp);
+        w.node(skip.parent);
+        w.stamp(skip.reason);
+        w.byte(skip.cycle.into());
+    }
+    w.len(node.names.len());
+    for (stamp, name) in &node.names {
+        w.stamp(*stamp);
+        w.bytes(name.as_str().as_bytes());
+    }
+    w.len(node.orders.len());
+    for (stamp, key) in &node.orders {
+        w.stamp(*stamp);
+        w.bytes(key.as_bytes());
+    }
+    w.len(node.properties.len());
+    for (name, register) in &node.properties {
+        w.bytes(name.as_str().as_bytes());
+        write_register(w, register);
+    }
+    w.uint(u64::from(node.outside));
+}
+
+fn read_node(r: &mut Reader<'_>) -> Result<NodeRecord, MalformedRecord> {
+    let parents = list(r, |r| {
+        let (stamp, parent) = (r.stamp()?, r.node()?);
+        let how = match r.byte()? {
+            0 => How::Add,
+            1 => How::ComeBack,
+            2 => How::Emptied,
+            3 => How::Move,
+            4 => How::Remove,
+            5 => How::HandBack { cause: r.stamp()? },
+            _ => return Err(MalformedRecord("a parent write of unknown kind")),
+        };
+        Ok(ParentWrite { stamp, parent, how })
+    })?;
+    let skips = list(r, |r| {
+        Ok(SkippedMove {
+            stamp: r.stamp()?,
+            parent: r.node()?,
+            reason: r.stamp()?,
+            cycle: r.byte()? != 0,
+        })
+    })?;
+    let names = list(r, |r| Ok((r.stamp()?, r.name()?)))?;
+    let orders = list(r, |r| Ok((r.stamp()?, r.order_key()?)))?;
+    let properties = list(r, |r| Ok((r.property()?, read_register(r)?)))?
+        .into_iter()
+        .collect();
+    let outside = r.uint()? as u32;
+    Ok(NodeRecord {
+        parents,
+        skips,
+        names,
+        orders,
+        properties,
+        outside,
+    })
+}
+
+fn write_writes(w: &mut Writer, writes: &[Write]) {
+    w.len(writes.len());
+    for write in writes {
+        w.stamp(write.stamp);
+        match &write.what {
+            Written::Set(value) => {
+                w.byte(0);
+                w.value(value);
+            }
+            Written::Unset => w.byte(1),
+            Written::Inc(delta) => {
+                w.byte(2);
+                w.int(*delta);
+            }
+        }
+    }
+}
+
+fn read_writes(r: &mut Reader<'_>) -> Result<Vec<Write>, MalformedRecord> {
+    list(r, |r| {
+        let stamp = r.stamp()?;
+        let what = match r.byte()? {
+            0 => Written::Set(r.value()?),
+            1 => Written::Unset,
+            2 => Written::Inc(r.int()?),
+            _ => return Err(MalformedRecord("a property write of unknown kind")),
+        };
+        Ok(Write { stamp, what })
+    })
+}
+
+fn write_register(w: &mut Writer, register: &Register) {
+    write_writes(w, &register.writes);
+    let Some(older) = &register.older else {
+        return w.byte(0);
+    };
+    let Some(under) = &older.under else {
+        w.byte(1);
+        return w.stamp(older.newest);
+    };
+    w.byte(2);
+    w.stamp(older.newest);
+    w.stamp(under.floor);
+    match &under.base {
+        None => w.byte(0),
+        Some((stamp, None)) => {
+            w.byte(1);
+            w.stamp(*stamp);
+        }
+        Some((stamp, Some(value))) => {
+            w.byte(2);
+            w.stamp(*stamp);
+            w.value(value);
+        }
+    }
+    w.fixed(&under.incs.to_be_bytes());
+}
+
+fn read_register(r: &mut Reader<'_>) -> Result<Register, MalformedRecord> {
+    let writes = read_writes(r)?;
+    let older = match r.byte()? {
+        0 => None,
+        1 => Some(Older {
+            newest: r.stamp()?,
+            under: None,
+        }),
+        2 => {
+            let (newest, floor) = (r.stamp()?, r.stamp()?);
+            let base = match r.byte()? {
+                0 => None,
+                1 => Some((r.stamp()?, None)),
+                2 => Some((r.stamp()?, Some(r.value()?))),
+                _ => return Err(MalformedRecord("a register's base")),
+            };
+            let incs = i128::from_be_bytes(r.fixed()?);
+            Some(Older {
+                newest,
+                under: Some(Under { floor, base, incs }),
+            })
+        }
+        _ => return Err(MalformedRecord("a register")),
+    };
+    Ok(Register { writes, older })
+}
