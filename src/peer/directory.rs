@@ -329,12 +329,12 @@ fn read_key(path: &Path) -> Result<Option<[u8; 32]>, DirectoryError> {
 fn read_membership(directory: &Path) -> Result<Membership, DirectoryError> {
     let path = directory.join(CLUSTER);
     if let Some(text) = read_small(&path)? {
-        return parse_cluster(&text).map(Membership::Member).ok_or_else(|| {
-            DirectoryError::Damaged {
+        return parse_cluster(&text)
+            .map(Membership::Member)
+            .ok_or_else(|| DirectoryError::Damaged {
                 path,
                 reason: "it does not name a cluster, its founder and a nonce".into(),
-            }
-        });
+            });
     }
     let path = directory.join(JOINING);
     match read_small(&path)? {
@@ -381,7 +381,10 @@ fn read_small(path: &Path) -> Result<Option<String>, DirectoryError> {
 
 /// Writes a small file whole, readable by its owner alone, and durably.
 fn write_small(directory: &Path, name: &str, text: &str) -> Result<(), DirectoryError> {
-    let (path, new) = (directory.join(name), directory.join(format!("{name}.new")));
+    let (path, new) = (
+        directory.join(name),
+        directory.join(format!("{name}.new")),
+    );
     let write = || -> io::Result<()> {
         let mut file = OpenOptions::new()
             .write(true)
@@ -460,10 +463,7 @@ mod tests {
         fs::write(path.join(LOCK), "").unwrap();
         fs::write(path.join("key.new"), "half").unwrap();
         Directory::open(path).unwrap();
-        assert_eq!(
-            fs::read_to_string(path.join(FORMAT)).unwrap(),
-            "leveret 1\n"
-        );
+        assert_eq!(fs::read_to_string(path.join(FORMAT)).unwrap(), "leveret 1\n");
     }
 
     #[test]

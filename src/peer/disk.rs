@@ -97,7 +97,10 @@ impl Disk {
             if jobs.stop {
                 return Job::Stop;
             }
-            jobs = self.bell.wait(jobs).unwrap_or_else(PoisonError::into_inner);
+            jobs = self
+                .bell
+                .wait(jobs)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 

@@ -6,6 +6,7 @@ mod convergence;
 mod daemon;
 mod engine;
 mod floors;
+mod golden_state;
 mod library;
 mod limits;
 mod merge_costs;
