@@ -15,13 +15,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
 use super::error::ApiError;
-use super::request::{Asked, blocking, node_path};
+use super::request::{Asked, blocking, check_length, node_path, too_long};
 use super::stream::{self, Pieces};
 use super::{IMPORT_BYTES_MAX, IMPORTS_MAX, Shared};
 use crate::model::path::NodePath;
@@ -29,6 +29,9 @@ use crate::peer::ImportReport;
 
 /// Bytes of the body that are written to the file at once.
 const WRITE_BYTES: usize = 1 << 20;
+
+/// What the body is called in errors.
+const WHAT: &str = "file";
 
 /// The parameters of the request.
 #[derive(Debug, Default, serde::Deserialize)]
@@ -42,8 +45,10 @@ pub(super) struct Query {
 pub(super) async fn import(
     State(shared): State<Shared>,
     Asked(query): Asked<Query>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
+    check_length(&headers, IMPORT_BYTES_MAX, WHAT)?;
     let path = node_path(query.path.as_deref())?;
     let Ok(permit) = Arc::clone(&shared.imports).try_acquire_owned() else {
         return Err(ApiError::new(
@@ -194,11 +199,7 @@ async fn receive(mut body: Body, spool: &Path) -> Result<File, ApiError> {
             }
         }
         if total > IMPORT_BYTES_MAX {
-            return Err(ApiError::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                format!("the file is longer than {IMPORT_BYTES_MAX} bytes"),
-                "nothing was changed; divide the file",
-            ));
+            return Err(too_long(IMPORT_BYTES_MAX, WHAT));
         }
         if waiting.len() >= WRITE_BYTES || last {
             (file, waiting) = blocking(move || {

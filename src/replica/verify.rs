@@ -17,7 +17,7 @@ use crate::model::{
     Birth, ChangeSet, ChangeSetId, ClusterId, OriginId, PublicKey, RepoId, Sequence,
 };
 use crate::storage::memory::MemoryStorage;
-use crate::storage::{Change, Storage, StorageError};
+use crate::storage::{Change, Key, Storage, StorageError};
 
 /// Most problems of a repository that are told one by one; the others are counted.
 pub const PROBLEMS_MAX: usize = 100;
@@ -393,17 +393,19 @@ fn describe((key, value): &Change) -> String {
     }
 }
 
+type Row = (Key, Vec<u8>);
+
 /// The rows of a range, page by page.
 struct Rows<'a> {
     storage: &'a dyn Storage,
-    from: Vec<u8>,
-    to: Vec<u8>,
-    page: std::iter::Peekable<std::vec::IntoIter<(Vec<u8>, Vec<u8>)>>,
+    from: Key,
+    to: Key,
+    page: std::iter::Peekable<std::vec::IntoIter<Row>>,
     ended: bool,
 }
 
 impl<'a> Rows<'a> {
-    fn new(storage: &'a dyn Storage, from: Vec<u8>, to: Vec<u8>) -> Self {
+    fn new(storage: &'a dyn Storage, from: Key, to: Key) -> Self {
         let page = Vec::new().into_iter().peekable();
         Self {
             storage,
@@ -414,7 +416,7 @@ impl<'a> Rows<'a> {
         }
     }
 
-    fn peek(&mut self) -> Result<Option<&(Vec<u8>, Vec<u8>)>, StorageError> {
+    fn peek(&mut self) -> Result<Option<&Row>, StorageError> {
         if self.page.peek().is_none() && !self.ended {
             let page = self.storage.scan(&self.from, &self.to, PAGE_STATE)?;
             self.ended = page.len() < PAGE_STATE;

@@ -176,19 +176,20 @@ async fn refused_operations_name_what_is_wrong_and_change_nothing() {
     let peer = open(directory.path()).await;
     apply(&peer, "add /a\nadd /a/b").await;
     let mut session = peer.session();
-    let mut refused = Vec::new();
-    refused.push(session.add("/a").unwrap_err());
-    refused.push(session.add("/nowhere/x").unwrap_err());
-    refused.push(session.add("a").unwrap_err());
-    refused.push(session.add("/").unwrap_err());
-    refused.push(session.add("/a~0123abcd").unwrap_err());
-    refused.push(session.add_child("/a", "x/y").unwrap_err());
-    refused.push(session.remove("/").unwrap_err());
-    refused.push(session.remove("/x").unwrap_err());
-    refused.push(session.move_to("/a", "/a/b/c").unwrap_err());
-    refused.push(session.set("/a", "", 1).unwrap_err());
-    refused.push(session.set("/a", "x", Value::Float(f64::NAN)).unwrap_err());
-    refused.push(session.set("/a", "x", "y".repeat(300_000)).unwrap_err());
+    let refused = [
+        session.add("/a").unwrap_err(),
+        session.add("/nowhere/x").unwrap_err(),
+        session.add("a").unwrap_err(),
+        session.add("/").unwrap_err(),
+        session.add("/a~0123abcd").unwrap_err(),
+        session.add_child("/a", "x/y").unwrap_err(),
+        session.remove("/").unwrap_err(),
+        session.remove("/x").unwrap_err(),
+        session.move_to("/a", "/a/b/c").unwrap_err(),
+        session.set("/a", "", 1).unwrap_err(),
+        session.set("/a", "x", Value::Float(f64::NAN)).unwrap_err(),
+        session.set("/a", "x", "y".repeat(300_000)).unwrap_err(),
+    ];
     assert!(refused.iter().all(|error| !error.to_string().is_empty()));
     assert!(matches!(refused[1], SessionError::NotFound(_)));
     assert_eq!(session.operations(), 0);
