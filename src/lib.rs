@@ -36,6 +36,10 @@
 //! simulators and tools: [`merge`], [`replica`], [`storage`], [`codec`]. Without the feature
 //! `net` they are all there is.
 
+#[cfg(feature = "daemon")]
+pub mod api;
+#[cfg(feature = "daemon")]
+pub mod cli;
 pub mod codec;
 pub mod merge;
 pub mod model;

@@ -29,6 +29,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod verify;
 
 pub use self::directory::{DirectoryError, FORMAT_VERSION};
 pub use self::error::{
@@ -43,5 +44,6 @@ pub use self::options::PeerOptions;
 pub use self::session::{Session, Target};
 pub use self::status::{PeerInfo, PeerStatus};
 pub use self::tree::TreeFormat;
+pub use self::verify::{VerifyError, VerifyReport, verify};
 pub use crate::net::{JoinToken, TokenError};
 pub use crate::replica::{ChangeSetInfo, CommitEvent, Durability, Receipt, RepoStatus};

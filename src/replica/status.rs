@@ -69,6 +69,41 @@ pub struct Counters {
     pub checkpoints: u64,
 }
 
+impl Counters {
+    /// Names and values, for people and machines.
+    pub fn entries(&self) -> [(&'static str, u64); 27] {
+        [
+            ("saves", self.saves),
+            ("refused_changed", self.refused_changed),
+            ("applied", self.applied),
+            ("received", self.received),
+            ("duplicates", self.duplicates),
+            ("dropped", self.dropped),
+            ("held_ever", self.held_ever),
+            ("gaps", self.gaps),
+            ("forks", self.forks),
+            ("invalid", self.invalid),
+            ("not_members", self.not_members),
+            ("refused_connections", self.refused_connections),
+            ("digest_mismatches", self.digest_mismatches),
+            ("alarms", self.alarms),
+            ("pushes", self.pushes),
+            ("ranges_sent", self.ranges_sent),
+            ("ranges_received", self.ranges_received),
+            ("wants_sent", self.wants_sent),
+            ("wants_received", self.wants_received),
+            ("timeouts", self.timeouts),
+            ("ticks", self.ticks),
+            ("messages_sent", self.messages_sent),
+            ("messages_received", self.messages_received),
+            ("unknown_messages", self.unknown_messages),
+            ("commits", self.commits),
+            ("committed_bytes", self.committed_bytes),
+            ("checkpoints", self.checkpoints),
+        ]
+    }
+}
+
 /// Why change sets wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HeldReason {
