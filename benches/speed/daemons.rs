@@ -27,17 +27,30 @@ impl Drop for Daemon {
 impl Daemon {
     fn start(directory: &Path, join: Option<&str>) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_leveret"));
-        command.args(["serve", "--json", "--listen", "127.0.0.1:0", "--api", "127.0.0.1:0"]);
+        command.args([
+            "serve",
+            "--json",
+            "--listen",
+            "127.0.0.1:0",
+            "--api",
+            "127.0.0.1:0",
+        ]);
         command.arg("--data").arg(directory).stdout(Stdio::piped());
         if let Some(token) = join {
             command.args(["--join", token]);
         }
         let mut process = command.spawn().unwrap();
         let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(process.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         let line: Value = serde_json::from_str(&line).unwrap();
         let api = line["api"].as_str().unwrap();
-        let api = if api.starts_with("http") { api.to_owned() } else { format!("http://{api}") };
+        let api = if api.starts_with("http") {
+            api.to_owned()
+        } else {
+            format!("http://{api}")
+        };
         Self { process, api }
     }
 
@@ -47,7 +60,11 @@ impl Daemon {
             .env("LEVERET_API", &self.api)
             .output()
             .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 }
@@ -70,7 +87,10 @@ pub fn visibility(seconds: f64) {
             let now = Instant::now();
             let event: Value = serde_json::from_str(&line).unwrap();
             for set in event["change_sets"].as_array().into_iter().flatten() {
-                if told.send((set["id"].as_str().unwrap().to_owned(), now)).is_err() {
+                if told
+                    .send((set["id"].as_str().unwrap().to_owned(), now))
+                    .is_err()
+                {
                     return;
                 }
             }
@@ -85,7 +105,11 @@ pub fn visibility(seconds: f64) {
             .send(format!("set /n x {i}\n"))
             .unwrap();
         let mut text = String::new();
-        answer.body_mut().as_reader().read_to_string(&mut text).unwrap();
+        answer
+            .body_mut()
+            .as_reader()
+            .read_to_string(&mut text)
+            .unwrap();
         let now = Instant::now();
         let saved: Value = serde_json::from_str(&text).unwrap();
         answered.insert(saved["ids"][0].as_str().unwrap().to_owned(), now);
@@ -94,12 +118,18 @@ pub fn visibility(seconds: f64) {
     }
     let mut delays: Vec<f64> = Vec::new();
     while delays.len() < answered.len() {
-        let Ok((id, seen)) = events.recv_timeout(Duration::from_secs(10)) else { break };
+        let Ok((id, seen)) = events.recv_timeout(Duration::from_secs(10)) else {
+            break;
+        };
         if let Some(then) = answered.get(&id) {
             delays.push(seen.saturating_duration_since(*then).as_secs_f64() * 1e3);
         }
     }
-    assert_eq!(delays.len(), answered.len(), "every save was seen on the other daemon");
+    assert_eq!(
+        delays.len(),
+        answered.len(),
+        "every save was seen on the other daemon"
+    );
     delays.sort_by(f64::total_cmp);
     let at = |share: f64| delays[((delays.len() - 1) as f64 * share) as usize];
     println!(

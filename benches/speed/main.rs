@@ -23,7 +23,10 @@ const ROUNDS: usize = 3;
 const NODES: usize = 1_000;
 
 fn seconds() -> f64 {
-    std::env::var("LEVERET_BENCH_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(3.0)
+    std::env::var("LEVERET_BENCH_SECONDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(3.0)
 }
 
 fn median(mut rates: Vec<f64>) -> f64 {
@@ -43,7 +46,10 @@ fn main() {
         return;
     }
     println!("| what | measured | against | ratio |\n| --- | --- | --- | --- |");
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     for durability in [Durability::Relaxed, Durability::Sync] {
         for callers in [1, 8] {
             saves(&runtime, durability, callers);
@@ -202,19 +208,25 @@ async fn read_rate(directory: &Path) -> f64 {
     }
     for i in 0..NODES {
         session.add(&format!("/a/b/c/d/n{i}")).unwrap();
-        session.set(format!("/a/b/c/d/n{i}"), "x", i as i64).unwrap();
+        session
+            .set(format!("/a/b/c/d/n{i}"), "x", i as i64)
+            .unwrap();
     }
     session.save().await.unwrap();
     let snapshot = peer.snapshot();
-    let paths: Vec<NodePath> =
-        (0..NODES).map(|i| format!("/a/b/c/d/n{i}").parse().unwrap()).collect();
+    let paths: Vec<NodePath> = (0..NODES)
+        .map(|i| format!("/a/b/c/d/n{i}").parse().unwrap())
+        .collect();
     let name: PropertyName = "x".parse().unwrap();
     let start = Instant::now();
     let mut count = 0_usize;
     while start.elapsed().as_secs_f64() < seconds() {
         for (i, path) in paths.iter().enumerate() {
             let node = snapshot.resolve(path).unwrap().unwrap();
-            assert_eq!(snapshot.property(node, &name).unwrap(), Some(Value::Int(i as i64)));
+            assert_eq!(
+                snapshot.property(node, &name).unwrap(),
+                Some(Value::Int(i as i64))
+            );
             count += 1;
         }
     }

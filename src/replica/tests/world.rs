@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::codec::message::{decode, encode};
 use crate::merge::{Draft, ReadTree, StateDigest};
-use crate::model::script::parse_script;
+use crate::model::script::{parse_line, parse_script};
 use crate::model::{NodePath, OriginId, PropertyName, PublicKey, RepoId, Sequence, Time, Value};
 use crate::replica::{
     Alarm, CheckpointToken, CommitEvent, CommitToken, ConnectionId, Durability, Founder, Identity,
@@ -145,6 +145,8 @@ impl World {
         let now = self.time(i);
         let machine = &mut self.machines[i];
         machine.life += 1;
+        // Tickets are counted from the beginning again.
+        machine.saved.clear();
         machine.replica = Some(
             Replica::open(
                 machine.config.clone(),
@@ -481,6 +483,25 @@ impl World {
         let storage = Arc::new(self.machines[i].storage.crash());
         self.machines[i].storage = storage;
         self.open(i);
+    }
+
+    /// One more machine, configured like machine `i`, with a key of its own and no member.
+    pub(super) fn strangers_like(&mut self, i: usize) -> usize {
+        let new = self.machines.len();
+        let mut config = self.machines[i].config.clone();
+        config.name = format!("m{new}");
+        config.addresses = Vec::new();
+        self.add_machine(config, identity(new), Arc::new(MemoryStorage::new()))
+    }
+
+    /// Takes a member's record out of `system`.
+    pub(super) fn remove_member(&mut self, i: usize, key: PublicKey) {
+        let replica = self.replica(i);
+        let mut draft = Draft::new(replica.state(RepoId::SYSTEM).latest(), replica.origin());
+        let line = format!("remove /members/{key}");
+        draft.apply(&parse_line(&line).unwrap()).unwrap();
+        self.save_draft(i, &draft).unwrap();
+        self.run(20);
     }
 
     pub(super) fn held(&mut self, i: usize) -> u64 {
