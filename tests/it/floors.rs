@@ -19,7 +19,8 @@ const IMPURE: [&str; 9] = [
     "UdpSocket",
     "TcpStream",
     "std::thread",
-    "std::time",
+    "Instant",
+    "SystemTime",
     "rand::rng",
 ];
 
