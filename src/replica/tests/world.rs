@@ -21,6 +21,9 @@ use crate::storage::{Change, Key, Storage, StorageError};
 /// Where the virtual clock begins, in milliseconds after 1970.
 const EPOCH_MS: u64 = 1_700_000_000_000;
 
+/// Sees a message from one machine to another, and gives back what is to go out.
+type Tap = fn(usize, usize, Message) -> Option<Message>;
+
 /// What happens to messages.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Weather {
@@ -68,7 +71,7 @@ pub(super) struct World {
     /// The two ends of each connection.
     links: BTreeMap<(usize, ConnectionId), (usize, ConnectionId)>,
     /// Messages seen by a test before they go out: it may change or drop them.
-    pub(super) tap: Option<fn(usize, usize, Message) -> Option<Message>>,
+    pub(super) tap: Option<Tap>,
 }
 
 fn identity(i: usize) -> Identity {
