@@ -112,7 +112,7 @@ pub fn visibility(seconds: f64) {
             .unwrap();
         let now = Instant::now();
         let saved: Value = serde_json::from_str(&text).unwrap();
-        answered.insert(saved["ids"][0].as_str().unwrap().to_owned(), now);
+        answered.insert(saved["saved"][0]["id"].as_str().unwrap().to_owned(), now);
         let pause = Duration::from_secs(1) / SAVES_PER_SECOND;
         std::thread::sleep(pause.saturating_sub(start.elapsed()));
     }

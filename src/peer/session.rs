@@ -139,7 +139,7 @@ impl Session {
     }
 
     /// Adds a node that never merges with one that others add by the same path. The id holds
-    /// within this session; [`Receipt::nodes`] has the final one.
+    /// within the session; [`Receipt::nodes`] has the final one.
     ///
     /// # Errors
     /// As [`Session::add`].
@@ -222,7 +222,7 @@ impl Session {
     /// Does an operation as people write it.
     ///
     /// # Errors
-    /// Why it can not be done in this session's view.
+    /// Why it can not be done in the session's view.
     pub fn apply(&mut self, operation: &PathOperation) -> Result<(), DraftError> {
         self.draft.apply(operation)
     }
