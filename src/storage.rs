@@ -17,7 +17,7 @@ pub type Key = Vec<u8>;
 pub type Change = (Key, Option<Vec<u8>>);
 
 /// Longest key, in bytes. The shortest has one.
-pub const KEY_MAX_BYTES: usize = 1024;
+pub const KEY_MAX_BYTES: usize = 2_048;
 
 /// Longest value, in bytes.
 pub const VALUE_MAX_BYTES: usize = 64 << 20;

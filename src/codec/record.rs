@@ -146,6 +146,8 @@ pub struct Older {
 pub struct Under {
     /// Writes up to this stamp did not count when it was summed up (M6).
     pub floor: Stamp,
+    /// The oldest write summed up; [`Stamp::MAX`] if none is.
+    pub oldest: Stamp,
     /// The newest set or unset.
     pub base: Option<(Stamp, Option<Value>)>,
     /// The incs after it.

@@ -282,22 +282,47 @@ impl<'a> Pass<'a> {
             .filter(|write| !after.parents.contains(write));
         let moved = moved.chain(after.parents.iter().filter(|w| !before.parents.contains(w)));
         for (node, write) in moved {
-            if let Some(parent) = view::node(&self.overlay, write.parent)? {
-                // An add that brings the parent back empties it of its children (M6).
-                let emptied = parent
-                    .parents
-                    .iter()
-                    .find(|other| other.stamp > stamp && other.how == How::ComeBack);
-                if let Some(emptied) = emptied {
-                    self.reach.all = self.reach.all.max(emptied.stamp);
-                }
-            }
             let record = view::node(&self.overlay, *node)?.unwrap_or_default();
+            self.follow_emptied(stamp, write.parent, &record)?;
             let alone = record.parents.iter().all(|other| other.stamp == stamp);
             if alone && write.how == How::Add && view::node(self.overlay.base(), *node)?.is_none() {
                 continue; // a new node: nobody can have looked at it
             }
             self.affect(*node, stamp, &record)?;
+        }
+        Ok(())
+    }
+
+    /// An add that brings a node back empties it of its children (M6): those of a parent that this
+    /// node has come to, or gone from, as of `stamp`, until its next parent write.
+    fn follow_emptied(
+        &mut self,
+        stamp: Stamp,
+        written: NodeId,
+        record: &NodeRecord,
+    ) -> Result<(), ReadError> {
+        let next = record.parents.partition_point(|other| other.stamp <= stamp);
+        let until = record
+            .parents
+            .get(next)
+            .map_or(Stamp::MAX, |write| write.stamp);
+        let before = record.parents[..next]
+            .iter()
+            .rev()
+            .find(|write| write.stamp < stamp);
+        for parent in [Some(written), before.map(|write| write.parent)]
+            .into_iter()
+            .flatten()
+        {
+            let Some(parent) = view::node(&self.overlay, parent)? else {
+                continue;
+            };
+            let emptied = parent.parents.iter().rev().find(|write| {
+                write.how == How::ComeBack && write.stamp > stamp && write.stamp <= until
+            });
+            if let Some(emptied) = emptied {
+                self.reach.all = self.reach.all.max(emptied.stamp);
+            }
         }
         Ok(())
     }

@@ -79,7 +79,10 @@ fn insert_older(
             stamp > under.floor && under.base.as_ref().is_none_or(|(base, _)| stamp > *base);
         match what {
             _ if !counts => {}
-            Written::Inc(delta) => under.incs += i128::from(delta),
+            Written::Inc(delta) => {
+                under.oldest = under.oldest.min(stamp);
+                under.incs += i128::from(delta);
+            }
             // A base under a part of the run: what lies over it has to be summed up again.
             Written::Set(_) | Written::Unset => {
                 let floor = under.floor;
@@ -139,8 +142,17 @@ impl Under {
     fn new(floor: Stamp) -> Self {
         Self {
             floor,
+            oldest: Stamp::MAX,
             base: None,
             incs: 0,
+        }
+    }
+
+    /// Whether it is the sum of exactly the writes newer than `floor`, from the newest set on.
+    fn holds_above(&self, floor: Stamp) -> bool {
+        match &self.base {
+            Some((base, _)) => *base > floor,
+            None => self.floor <= floor && self.oldest > floor,
         }
     }
 }
@@ -148,6 +160,7 @@ impl Under {
 /// Adds newer writes, in stamp order, to a sum.
 fn sum(writes: &[Write], mut under: Under) -> Under {
     for write in writes.iter().filter(|write| write.stamp > under.floor) {
+        under.oldest = under.oldest.min(write.stamp);
         match &write.what {
             Written::Set(value) => {
                 under.base = Some((write.stamp, Some(value.clone())));
@@ -219,7 +232,7 @@ pub(crate) fn effective(
     }
     let under = match &register.older {
         Some(older) if older.newest > floor => match &older.under {
-            Some(under) if under.floor == floor => under.clone(),
+            Some(under) if under.holds_above(floor) => under.clone(),
             _ => sum_segments(view, place, floor)?,
         },
         _ => Under::new(floor),

@@ -60,6 +60,11 @@ impl Snapshot {
         StateDigest::of(&self.0.summary.meta.digest)
     }
 
+    /// Whether the other one is of the same version of the same state in memory.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0.state, &other.0.state) && self.version() == other.version()
+    }
+
     pub(super) fn summary(&self) -> &Summary {
         &self.0.summary
     }

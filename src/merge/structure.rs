@@ -185,7 +185,7 @@ impl Evaluator<'_, '_> {
         if !known {
             // It comes to be under its parent, even a trashed one; but there must be one.
             if parent == NodeId::TRASH || !self.is_known(parent, stamp)? {
-                self.touch(parent, stamp)?;
+                self.touch_unknown(parent, stamp)?;
                 return Ok(effects);
             }
             self.place(&mut effects, node, stamp, parent, How::Add)?;
@@ -217,7 +217,7 @@ impl Evaluator<'_, '_> {
         let mut effects = Effects::default();
         let way = self.look_up(parent, stamp)?;
         if node == NodeId::ROOT || !self.is_known(node, stamp)? {
-            self.touch(node, stamp)?;
+            self.touch_unknown(node, stamp)?;
             return Ok(effects); // M12
         }
         let skip = if let Some(position) = way.position(node) {
@@ -336,6 +336,9 @@ impl Evaluator<'_, '_> {
         for (node, _) in &way.nodes {
             self.touch(*node, stamp)?;
         }
+        if let (End::Unknown, Some((node, _))) = (way.end, way.nodes.last()) {
+            self.touch_unknown(*node, stamp)?;
+        }
         Ok(way)
     }
 
@@ -345,6 +348,16 @@ impl Evaluator<'_, '_> {
         match self.overlay.get(&key)? {
             Some(Record::Touched(known)) if known >= stamp => {}
             _ => self.overlay.put(key, Record::Touched(stamp)),
+        }
+        Ok(())
+    }
+
+    /// The same of a node that is not known then (M12). It gets an empty record, by which an add
+    /// that comes to be before sees that somebody has asked for it.
+    fn touch_unknown(&mut self, node: NodeId, stamp: Stamp) -> Result<(), ReadError> {
+        self.touch(node, stamp)?;
+        if view::node(self.overlay, node)?.is_none() {
+            self.overlay.put_node(node, Arc::default());
         }
         Ok(())
     }

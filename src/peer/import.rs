@@ -56,7 +56,7 @@ pub struct ImportFailure {
 struct Open {
     node: NodeId,
     path: NodePath,
-    /// This import has added it, so nothing is below it that did not come from the file.
+    /// The save under way adds it, so nothing is below it that did not come from the file.
     is_new: bool,
 }
 
@@ -229,6 +229,8 @@ impl<'a> Import<'a> {
         let receipt = session.save().await?;
         // Only now: the next save stands on the state that has this one.
         self.session = begin(self.core, self.repo);
+        // And others may have added to what this one has made.
+        self.open.iter_mut().for_each(|open| open.is_new = false);
         self.counted.ids.push(receipt.id);
         self.saved = self.counted.clone();
         self.nodes = 0;

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use leveret::merge::{Draft, ReadTree};
 use leveret::model::script::{PathOperation, Place};
 use leveret::model::{
-    ChangeSet, NodeId, NodeName, NodePath, OriginId, PathStep, PropertyName, Value,
+    ChangeSet, ChangeSetId, NodeId, NodeName, NodePath, Operation, OriginId, PathStep,
+    PropertyName, RepoId, Sequence, Time, Value,
 };
 use proptest::prelude::*;
 
@@ -254,4 +255,84 @@ fn a_late_child_of_a_node_that_came_back_empty_goes_to_the_trash() {
         save(13, 0, &[(205, 127, 0, 0)]),
         save(23, 0, &[(20, 0, 244, 0)]),
     ]);
+}
+
+/// A change set whose operations no draft would make.
+fn crafted(origin: u8, time: u64, operations: Vec<Operation>) -> Arc<ChangeSet> {
+    Arc::new(ChangeSet {
+        repo: RepoId::MAIN,
+        id: ChangeSetId {
+            time: Time(time),
+            origin: OriginId([origin; 16]),
+        },
+        sequence: Sequence(1),
+        previous: Default::default(),
+        birth: None,
+        dependencies: Vec::new(),
+        rules: 1,
+        all_or_nothing: false,
+        message: None,
+        operations,
+    })
+}
+
+/// Merges one after the other, and checks against the naive model.
+fn in_order(sets: &[Arc<ChangeSet>]) -> leveret::merge::StateDigest {
+    let log = Log::default();
+    sets.iter().for_each(|set| log.add(set.clone()));
+    let engine = Engine::new(log);
+    let (origin, clock) = (OriginId([9; 16]), 0);
+    let mut replica = Replica {
+        engine,
+        origin,
+        clock,
+        sets: Vec::new(),
+    };
+    for set in sets {
+        replica.take(vec![set.clone()]);
+        replica.check();
+    }
+    replica.engine.state.snapshot().digest()
+}
+
+/// M12: what a hostile author does to a node before anybody has added it.
+#[test]
+fn operations_on_a_node_that_is_added_later_come_out_the_same_in_every_order() {
+    let name = |text| NodeName::new(text).unwrap();
+    let foo = NodeId::of_add(NodeId::ROOT, &name("foo"), None, 0);
+    let add = |parent, text| Operation::Add {
+        parent,
+        name: name(text),
+        truncated_at: None,
+        generation: 0,
+    };
+    let early = [
+        Operation::Move {
+            node: foo,
+            parent: NodeId::ROOT,
+            name: Some(name("x")),
+        },
+        Operation::Remove { node: foo },
+        add(foo, "below"),
+        Operation::Rename {
+            node: foo,
+            name: name("y"),
+        },
+        Operation::Inc {
+            node: foo,
+            property: PropertyName::new("n").unwrap(),
+            delta: 3,
+        },
+    ];
+    for operation in early {
+        let hostile = crafted(1, 10, vec![operation]);
+        let honest = crafted(2, 5, vec![add(NodeId::ROOT, "foo")]);
+        let there = in_order(&[hostile.clone(), honest.clone()]);
+        assert_eq!(
+            there,
+            in_order(&[honest, hostile.clone()]),
+            "{:?}",
+            hostile.operations
+        );
+    }
 }

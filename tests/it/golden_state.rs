@@ -69,6 +69,7 @@ fn samples() -> Vec<(&'static str, Record)> {
     };
     let under = Under {
         floor: Stamp::MIN,
+        oldest: stamp(1, 0),
         base: Some((stamp(1, 0), None)),
         incs: -1,
     };

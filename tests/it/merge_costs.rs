@@ -119,3 +119,43 @@ fn a_late_move_evaluates_again_only_what_looked_at_its_node() {
     // The newest of them goes to /d and did not look at /c.
     assert_eq!(late_move(1_000, "move /c /b/c"), 999);
 }
+
+/// What the last of so many incs of one property reads.
+fn inc_after(count: u64) -> (u64, u64) {
+    let engine = Engine::new(Log::default());
+    save(&engine, 1, EARLY, &["add /a".into()]);
+    for i in 0..count {
+        save(&engine, 2 + i, EARLY, &["inc /a n 1".into()]);
+    }
+    let before = engine.counters();
+    save(&engine, 2 + count, EARLY, &["inc /a n 1".into()]);
+    difference(engine.counters(), before)
+}
+
+#[test]
+fn adding_to_a_counter_reads_the_same_after_100_and_after_10_000_times() {
+    assert_eq!(inc_after(100), inc_after(10_000));
+}
+
+#[test]
+fn order_keys_grow_until_they_are_refused_and_never_past_what_a_store_takes() {
+    let engine = Engine::new(Log::default());
+    save(&engine, 1, EARLY, &["add /a".into(), "add /b".into()]);
+    let (mut time, mut refused) = (2, false);
+    while !refused {
+        let mut draft = Draft::new(engine.state.snapshot(), EARLY);
+        for i in 0..200 {
+            let line = if i % 2 == 0 {
+                "order /a first"
+            } else {
+                "order /b first"
+            };
+            refused |= draft.apply(&parse_line(line).unwrap()).is_err();
+        }
+        let set = engine.save(&draft, time, EARLY);
+        engine.merge(&[set]);
+        time += 1;
+        assert!(time < 200, "an order key has a limit");
+    }
+    engine.write(engine.state.take_checkpoint().unwrap());
+}

@@ -290,6 +290,7 @@ fn write_register(w: &mut Writer, register: &Register) {
     w.byte(2);
     w.stamp(older.newest);
     w.stamp(under.floor);
+    w.stamp(under.oldest);
     match &under.base {
         None => w.byte(0),
         Some((stamp, None)) => {
@@ -314,7 +315,7 @@ fn read_register(r: &mut Reader<'_>) -> Result<Register, MalformedRecord> {
             under: None,
         }),
         2 => {
-            let (newest, floor) = (r.stamp()?, r.stamp()?);
+            let (newest, floor, oldest) = (r.stamp()?, r.stamp()?, r.stamp()?);
             let base = match r.byte()? {
                 0 => None,
                 1 => Some((r.stamp()?, None)),
@@ -324,7 +325,12 @@ fn read_register(r: &mut Reader<'_>) -> Result<Register, MalformedRecord> {
             let incs = i128::from_be_bytes(r.fixed()?);
             Some(Older {
                 newest,
-                under: Some(Under { floor, base, incs }),
+                under: Some(Under {
+                    floor,
+                    oldest,
+                    base,
+                    incs,
+                }),
             })
         }
         _ => return Err(MalformedRecord("a register")),

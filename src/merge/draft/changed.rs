@@ -63,7 +63,7 @@ impl Draft {
     /// If they can not be read.
     pub fn changed_since(&self, latest: &Snapshot) -> Result<Vec<ChangedItem>, ReadError> {
         let mut changed = Vec::new();
-        if self.overwrite || latest.version() == self.snapshot.version() {
+        if self.overwrite || latest.is_same(&self.snapshot) {
             return Ok(changed);
         }
         for (node, item) in &self.touched {
