@@ -232,7 +232,8 @@ impl Core {
             match self.engine.try_lock() {
                 Ok(engine) => return Some(engine),
                 Err(TryLockError::WouldBlock) => {}
-                Err(TryLockError::Poisoned(_)) => {
+                Err(TryLockError::Poisoned(broken)) => {
+                    drop(broken); // it holds the lock
                     self.give_up();
                     return None;
                 }
@@ -246,11 +247,12 @@ impl Core {
 
     /// An invariant was broken while the engine was held. It is not touched again: whoever waits
     /// for an answer learns that the peer has ended.
-    fn give_up(&self) {
+    pub(super) fn give_up(&self) {
         let mut inbox = self.inbox();
-        if !inbox.ended {
-            tracing::error!("the peer ends: an invariant was broken, see the panic before");
+        if inbox.ended {
+            return;
         }
+        tracing::error!("the peer ends: an invariant was broken, see the panic before");
         inbox.ended = true;
         let dropped = (
             std::mem::take(&mut inbox.news),
@@ -259,6 +261,11 @@ impl Core {
         );
         drop(inbox);
         drop(dropped);
+        // Those whose saves were under way wait in the engine; nothing else of it is touched.
+        self.engine
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .end(self);
         self.bell.notify_one();
         self.disk.stop();
     }
@@ -322,9 +329,13 @@ impl Core {
         loop {
             // Taken up before the lock is tried, so that a crowd of callers can not keep it away.
             self.handover.store(true, Ordering::SeqCst);
-            let Ok(mut engine) = self.engine.lock() else {
-                self.give_up();
-                return;
+            let mut engine = match self.engine.lock() {
+                Ok(engine) => engine,
+                Err(broken) => {
+                    drop(broken); // it holds the lock
+                    self.give_up();
+                    return;
+                }
             };
             self.handover.store(false, Ordering::SeqCst);
             let now = clock::now();
@@ -379,6 +390,8 @@ impl Core {
         };
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         self.disk.clear();
+        // What the old store still had to say is none of the new replica's business.
+        self.inbox().news.clear();
         engine.replace(self, replica, clock::now());
         drop(engine);
         self.summon();

@@ -6,12 +6,15 @@
 //! this thread only hands it the news, so that the disk is never idle behind a long merge.
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::clock;
 use super::core::{Core, Input};
 use super::directory::Directory;
 use super::store::Store;
+use crate::model::Time;
 use crate::replica::{CheckpointToken, CommitToken};
 use crate::storage::{Change, Key, Storage as _, StorageError};
 
@@ -20,6 +23,9 @@ const REOPEN_PAUSE_MIN: Duration = Duration::from_secs(1);
 const REOPEN_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Room that a full disk must have again before the store is opened anew, in bytes.
 const ROOM_BYTES_MIN: u64 = 24 << 20;
+
+/// Pause before a checkpoint for which there was no room is tried again.
+const CHECKPOINT_PAUSE: Duration = Duration::from_secs(2);
 
 /// Journal records of one commit.
 type Records = Vec<(Key, Vec<u8>)>;
@@ -31,6 +37,8 @@ struct Jobs {
     checkpoints: VecDeque<(CheckpointToken, Vec<Change>)>,
     /// Only the newest counts.
     witness: Option<Vec<u8>>,
+    /// The replica could not read: the store has to be opened anew.
+    failed: Option<StorageError>,
     stop: bool,
 }
 
@@ -45,6 +53,9 @@ enum Job {
     Commit(CommitToken, Records),
     Witness(Vec<u8>),
     Checkpoint(CheckpointToken, Vec<Change>),
+    Recover(StorageError),
+    /// Nothing has come for as long as was said.
+    Nothing,
     Stop,
 }
 
@@ -71,6 +82,12 @@ impl Disk {
         self.bell.notify_one();
     }
 
+    /// Tells that the store has failed when the replica read it.
+    pub(super) fn fail(&self, error: StorageError) {
+        self.jobs().failed.get_or_insert(error);
+        self.bell.notify_one();
+    }
+
     /// Ends the thread, after what it has been asked before.
     pub(super) fn stop(&self) {
         self.jobs().stop = true;
@@ -83,11 +100,16 @@ impl Disk {
         jobs.commits.clear();
         jobs.checkpoints.clear();
         jobs.witness = None;
+        jobs.failed = None;
     }
 
-    fn next(&self) -> Job {
+    /// The next job; [`Job::Nothing`] if none comes within `patience`.
+    fn next(&self, patience: Option<Duration>) -> Job {
         let mut jobs = self.jobs();
         loop {
+            if let Some(error) = jobs.failed.take() {
+                return Job::Recover(error);
+            }
             if let Some((token, records)) = jobs.commits.pop_front() {
                 return Job::Commit(token, records);
             }
@@ -100,7 +122,18 @@ impl Disk {
             if jobs.stop {
                 return Job::Stop;
             }
-            jobs = self.bell.wait(jobs).unwrap_or_else(PoisonError::into_inner);
+            let Some(patience) = patience else {
+                jobs = self.bell.wait(jobs).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let (woken, timeout) = self
+                .bell
+                .wait_timeout(jobs, patience)
+                .unwrap_or_else(PoisonError::into_inner);
+            if timeout.timed_out() {
+                return Job::Nothing;
+            }
+            jobs = woken;
         }
     }
 
@@ -131,10 +164,27 @@ pub(super) struct DiskThread {
 }
 
 impl DiskThread {
-    /// Works until it is told to stop, and closes the store.
+    /// Works until it is told to stop, and closes the store. A panic on the way ends the peer.
     pub(super) fn run(mut self) {
+        let core = self.core.clone();
+        let work = AssertUnwindSafe(|| self.work());
+        if std::panic::catch_unwind(work).is_err() {
+            core.give_up();
+        }
+    }
+
+    fn work(&mut self) {
+        // A checkpoint for which there was no room, and when to try it again.
+        let mut refused: Option<(CheckpointToken, Vec<Change>, Time)> = None;
         loop {
-            let outcome = match self.core.disk.next() {
+            let job = match refused.take_if(|(_, _, due)| *due <= clock::now()) {
+                Some((token, changes, _)) => Job::Checkpoint(token, changes),
+                None => self
+                    .core
+                    .disk
+                    .next(refused.as_ref().map(|_| CHECKPOINT_PAUSE)),
+            };
+            let outcome = match job {
                 Job::Commit(token, records) => self.commit(token, &records),
                 Job::Witness(mark) => {
                     // The witness only reports losses. Without it we go on, and say so.
@@ -143,13 +193,25 @@ impl DiskThread {
                     }
                     Ok(())
                 }
-                Job::Checkpoint(token, changes) => self.checkpoint(token, &changes),
+                Job::Checkpoint(token, changes) => match self.checkpoint(token, &changes) {
+                    Ok(true) => Ok(()),
+                    Ok(false) => {
+                        tracing::warn!("no room for a checkpoint; it is tried again");
+                        let pause = u64::try_from(CHECKPOINT_PAUSE.as_millis()).unwrap_or(1_000);
+                        refused = Some((token, changes, clock::now().plus_millis(pause)));
+                        Ok(())
+                    }
+                    Err(error) => Err(error),
+                },
+                Job::Recover(error) => Err(error),
+                Job::Nothing => Ok(()),
                 Job::Stop => break,
             };
-            if let Err(error) = outcome
-                && !self.recover(error)
-            {
-                break;
+            if let Err(error) = outcome {
+                refused = None;
+                if !self.recover(error) {
+                    break;
+                }
             }
         }
         self.store.close();
@@ -161,15 +223,24 @@ impl DiskThread {
         Ok(())
     }
 
-    fn checkpoint(&self, token: CheckpointToken, changes: &[Change]) -> Result<(), StorageError> {
-        self.store.checkpoint(changes, &mut || {
+    /// Writes a checkpoint; false if the store refused it for lack of room, and goes on.
+    fn checkpoint(&self, token: CheckpointToken, changes: &[Change]) -> Result<bool, StorageError> {
+        let mut commits_failed = false;
+        let outcome = self.store.checkpoint(changes, &mut || {
             while let Some((token, records)) = self.core.disk.next_commit() {
-                self.commit(token, &records)?;
+                self.commit(token, &records)
+                    .inspect_err(|_| commits_failed = true)?;
             }
             Ok(())
-        })?;
-        self.core.news(Input::Checkpointed(token));
-        Ok(())
+        });
+        match outcome {
+            Ok(()) => {
+                self.core.news(Input::Checkpointed(token));
+                Ok(true)
+            }
+            Err(StorageError::Full(_)) if !commits_failed => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Tells the replica, and tries to open the store again until that works; false if it is told

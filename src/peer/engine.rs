@@ -179,6 +179,14 @@ impl Engine {
                 Output::MembersChanged => core.members.notify_one(),
                 Output::Alarm(alarm) => {
                     tracing::warn!(%alarm, "alarm");
+                    if let Alarm::Storage(error) = &alarm
+                        && self.failure.is_none()
+                    {
+                        // Found by the replica itself, when it read: the storage thread does not
+                        // know of it yet.
+                        self.failure = Some(error.to_string());
+                        core.disk.fail(error.clone());
+                    }
                     if self.alarms.len() == ALARMS_MAX {
                         self.alarms.pop_front();
                     }
@@ -190,6 +198,9 @@ impl Engine {
 
     /// Goes on with a replica that was opened after the store under this one had failed.
     pub(super) fn replace(&mut self, core: &Core, replica: Replica, now: Time) {
+        // The news of the failure may not have come as far as here.
+        self.failure
+            .get_or_insert_with(|| "the store failed, and has been opened again".to_owned());
         self.fail_tickets();
         self.replica = replica;
         self.failure = None;

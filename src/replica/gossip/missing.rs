@@ -6,8 +6,9 @@ use super::OFFER_DELAY_MS;
 use crate::codec::message::HEADS_MAX;
 use crate::model::{Dependency, OriginId, RepoId, Sequence, Time};
 use crate::replica::commit::BATCH_BYTES_ENOUGH;
-use crate::replica::output::ConnectionId;
+use crate::replica::output::{Alarm, ConnectionId};
 use crate::replica::{Message, Replica};
+use crate::storage::StorageError;
 
 /// Most requests out at a time on one connection.
 const WANTS_MAX: usize = 4;
@@ -133,6 +134,17 @@ impl Replica {
         let records = if after < sealed {
             match repo.journal.reader().range(origin, after, sealed) {
                 Ok(records) => records,
+                // A part of the journal that can not be read is no reason to stop: it is told, and
+                // others may have it.
+                Err(StorageError::Damaged(reason)) => {
+                    self.alarm(Alarm::Journal {
+                        repo: id,
+                        origin,
+                        sequence: after.next(),
+                        reason,
+                    });
+                    Vec::new()
+                }
                 Err(error) => return self.fail(error),
             }
         } else {
