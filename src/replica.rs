@@ -1,3 +1,216 @@
-//! One replica of a cluster's repositories.
+//! One replica: the sans-IO state machine between the network, the store and the callers.
+//!
+//! Messages, saves, finished writes and the time go in; [`Output`]s come out of
+//! [`Replica::poll_output`]. It reads the store, and never writes: it puts out a
+//! [`Output::Commit`], the driver makes that durable and says so with [`Replica::committed`]. One
+//! commit is out at a time. What is saved and received meanwhile goes into the next one, and
+//! everything received that is ready is merged in one pass when it begins. Messages about a change
+//! set leave only after its commit; so do answers and events, unless durability is relaxed.
+//!
+//! The parts: [`clock`] stamps; [`stream`] is the chain of one origin; [`journal`] finds change
+//! sets; [`recovery`] opens; [`save`] takes local ones, [`admission`] those of others, [`ready`]
+//! decides when they may be applied (M2, M16); [`commit`] is the way to the disk, [`gossip`] the
+//! talk with others, [`members`] who belongs. What merging means is left to `merge`; sockets,
+//! threads and timers to the driver.
 
+mod admission;
+mod clock;
+mod commit;
+mod config;
+mod gossip;
 pub mod identity;
+pub mod journal;
+mod members;
+mod output;
+mod ready;
+mod recovery;
+mod save;
+mod status;
+mod stream;
+mod verify;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use rand_chacha::ChaCha20Rng;
+
+use crate::merge::State;
+use crate::model::{OriginId, Predecessor, RepoId, Time};
+use crate::storage::StorageError;
+
+pub use crate::codec::message::Message;
+pub use config::{Durability, Founder, ReplicaConfig};
+pub use identity::Identity;
+pub use members::{JoinCheck, Member};
+pub use output::{
+    Alarm, ChangeSetInfo, CheckpointToken, CommitEvent, CommitToken, ConnectionId, Output, Receipt,
+    Ticket,
+};
+pub use recovery::OpenError;
+pub use save::SaveError;
+pub use verify::{PROBLEMS_MAX, Verified, verify};
+pub use status::{Counters, HeldReason, PeerStatus, RepoStatus, Status};
+
+use clock::Clock;
+use commit::{Batch, CheckpointOut, InFlight};
+use gossip::Gossip;
+use journal::Journal;
+use members::Membership;
+use ready::Holds;
+use stream::Streams;
+
+/// One replica of all repositories of a cluster.
+pub struct Replica {
+    config: ReplicaConfig,
+    identity: Identity,
+    rng: ChaCha20Rng,
+    clock: Clock,
+    /// The time of the last input.
+    now: Time,
+    /// The writing life: drawn at opening, born in a repository with the first save there.
+    origin: OriginId,
+    /// From which, with the key, the origin is made.
+    nonce: [u8; 16],
+    repos: BTreeMap<RepoId, Repo>,
+    membership: Membership,
+    gossip: Gossip,
+    /// What the next commit takes.
+    batch: Batch,
+    in_flight: Option<InFlight>,
+    checkpoints: BTreeMap<CheckpointToken, CheckpointOut>,
+    outputs: VecDeque<Output>,
+    counters: Counters,
+    tickets: u64,
+    tokens: u64,
+    /// When the witness mark was put out last.
+    witnessed_at: Time,
+    /// Set once the store has failed. From then on nothing is written.
+    failed: Option<StorageError>,
+    closing: bool,
+}
+
+/// What a replica has of one repository.
+struct Repo {
+    id: RepoId,
+    state: Arc<State>,
+    streams: Streams,
+    holds: Holds,
+    journal: Journal,
+    /// The end of this replica's stream before the present origin.
+    predecessor: Option<Predecessor>,
+    checkpointed_at: Time,
+    checkpointing: bool,
+}
+
+impl Replica {
+    /// The state of a repository, to read and to draft from.
+    ///
+    /// # Panics
+    /// If it is none of [`RepoId::ALL`].
+    pub fn state(&self, repo: RepoId) -> &Arc<State> {
+        &self.repo(repo).state
+    }
+
+    /// A reader of a repository's journal, for any thread.
+    ///
+    /// # Panics
+    /// If it is none of [`RepoId::ALL`].
+    pub fn journal(&self, repo: RepoId) -> journal::JournalReader {
+        self.repo(repo).journal.reader().clone()
+    }
+
+    /// The present origin: what [`crate::merge::Draft::new`] asks for.
+    pub fn origin(&self) -> OriginId {
+        self.origin
+    }
+
+    /// Who this replica is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// What it was opened with.
+    pub fn config(&self) -> &ReplicaConfig {
+        &self.config
+    }
+
+    /// Takes out what is to be done next; nothing until the next input. To be called until it
+    /// gives nothing after every input, or every few inputs: what they bring is then committed
+    /// together.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        loop {
+            if let Some(output) = self.outputs.pop_front() {
+                return Some(output);
+            }
+            if !self.begin_commit() {
+                return None;
+            }
+        }
+    }
+
+    /// Lets time pass. To be called at [`Replica::next_timeout`] or later.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.advance_to(now);
+        self.wake_future();
+        self.gossip_timeout();
+        self.checkpoint_if_idle();
+    }
+
+    /// When [`Replica::handle_timeout`] has something to do, if no input comes before.
+    pub fn next_timeout(&self) -> Time {
+        self.gossip_due()
+            .min(self.future_due())
+            .min(self.checkpoint_due())
+    }
+
+    /// Refuses further saves, and puts out the last commit and checkpoint. The driver goes on as
+    /// before until [`Replica::is_closed`].
+    pub fn close(&mut self, now: Time) {
+        self.advance_to(now);
+        self.closing = true;
+        self.checkpoint_if_idle();
+    }
+
+    /// Whether, after [`Replica::close`], nothing is left to be written, or the store has failed.
+    pub fn is_closed(&self) -> bool {
+        self.closing
+            && (self.failed.is_some()
+                || (self.in_flight.is_none()
+                    && self.batch.is_empty()
+                    && self.checkpoints.is_empty()
+                    && self.outputs.is_empty()
+                    && self
+                        .repos
+                        .values()
+                        .all(|repo| repo.state.dirty_bytes() == 0)))
+    }
+
+    /// Time, as the core sees it, never goes back.
+    fn advance_to(&mut self, now: Time) {
+        self.now = self.now.max(now);
+    }
+
+    fn repo(&self, repo: RepoId) -> &Repo {
+        self.repos
+            .get(&repo)
+            .expect("a replica has every repository there is")
+    }
+
+    fn repo_mut(&mut self, repo: RepoId) -> &mut Repo {
+        self.repos
+            .get_mut(&repo)
+            .expect("a replica has every repository there is")
+    }
+
+    fn put(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    fn alarm(&mut self, alarm: Alarm) {
+        self.counters.alarms += 1;
+        self.put(Output::Alarm(alarm));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,11 @@ use crate::model::{ChangeSetId, NodeId, OriginId, PropertyName, RepoId, Stamp, T
 /// A key of a state record.
 pub type Key = Vec<u8>;
 
+/// The tables of the state, as above.
+pub const TABLES: &[u8; 12] = b"nphowltuvfam";
+/// The table of the rest.
+pub const META: u8 = b'm';
+
 fn start(table: u8, repo: RepoId, capacity: usize) -> Key {
     let mut key = Vec::with_capacity(2 + capacity);
     key.extend_from_slice(&[table, repo.0]);

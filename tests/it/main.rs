@@ -1,9 +1,13 @@
-//! The one integration-test binary.
+//! The one integration-test binary: leveret as a library, and as a program.
 
 mod cases;
+mod cli;
 mod convergence;
+mod daemon;
 mod engine;
 mod floors;
 mod golden_state;
+mod library;
+mod limits;
 mod merge_costs;
 mod snapshots;

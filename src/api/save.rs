@@ -1,0 +1,117 @@
+//! `POST /v1/apply`: saves from operation lines.
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use tokio::runtime::Handle;
+
+use super::error::ApiError;
+use super::request::{Asked, blocking, turn};
+use super::{APPLY_BYTES_MAX, Shared};
+use crate::model::id::RepoId;
+use crate::model::script::{self, ScriptSave};
+use crate::peer::{Peer, Receipt, SaveError};
+
+/// How often a save is tried again on the newest state when somebody changed the same things
+/// between its snapshot and its turn. Whoever asks for it over HTTP has seen neither.
+const TRIES: usize = 8;
+
+/// The parameters of the request.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Query {
+    message: Option<String>,
+    overwrite: bool,
+}
+
+/// Makes the saves of a script, one after the other, up to the first that is refused.
+pub(super) async fn apply(
+    State(shared): State<Shared>,
+    Asked(query): Asked<Query>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, ApiError> {
+    let body = body.map_err(|rejection| {
+        ApiError::new(
+            rejection.status(),
+            format!("the script can not be taken: {}", rejection.body_text()),
+            format!("at most {APPLY_BYTES_MAX} bytes of UTF-8; divide it"),
+        )
+    })?;
+    let script = std::str::from_utf8(&body).map_err(|error| {
+        ApiError::bad(
+            format!("the script is not UTF-8: {error}"),
+            "nothing was saved; write it as UTF-8",
+        )
+    })?;
+    let saves = script::parse_script(script).map_err(|error| {
+        let line = error.line;
+        ApiError::bad(error, "nothing was saved; correct it and try again").with("line", line)
+    })?;
+    if saves.is_empty() {
+        return Err(ApiError::bad(
+            "there is no operation in it",
+            "write at least one operation line",
+        ));
+    }
+    let _turn = turn(&shared.requests).await?;
+    let handle = Handle::current();
+    let saved = blocking(move || {
+        let mut saved: Vec<Value> = Vec::new();
+        for save in &saves {
+            match one(&shared.peer, &handle, save, &query) {
+                Ok(receipt) => saved.push(receipt_json(&receipt)),
+                Err(error) => return Err(error.with("saved", saved)),
+            }
+        }
+        Ok(saved)
+    })
+    .await?;
+    let kind = [(header::CONTENT_TYPE, super::stream::JSON)];
+    let text = format!("{}\n", json!({ "saved": saved }));
+    Ok((StatusCode::OK, kind, text).into_response())
+}
+
+/// One save; its errors say in which line.
+fn one(
+    peer: &Peer,
+    handle: &Handle,
+    save: &ScriptSave,
+    query: &Query,
+) -> Result<Receipt, ApiError> {
+    let first = save.operations.first().map_or(1, |(line, _)| *line);
+    let mut tries = TRIES;
+    loop {
+        let mut session = peer.session_in(RepoId::MAIN);
+        session.overwrite(query.overwrite);
+        let at = |line: usize, error: ApiError| {
+            error
+                .prefixed(format_args!("line {line}: "))
+                .with("line", line)
+        };
+        if let Some(message) = &query.message {
+            session.set_message(message)?;
+        }
+        for (line, operation) in &save.operations {
+            session
+                .apply(operation)
+                .map_err(|error| at(*line, error.into()))?;
+        }
+        tries -= 1;
+        match handle.block_on(session.save()) {
+            Ok(receipt) => return Ok(receipt),
+            Err(SaveError::Changed { .. }) if tries > 0 => {}
+            Err(error) => return Err(at(first, error.into())),
+        }
+    }
+}
+
+/// A receipt as the API gives it.
+pub(super) fn receipt_json(receipt: &Receipt) -> Value {
+    json!({
+        "id": receipt.id.to_string(),
+        "sequence": receipt.sequence.0,
+    })
+}

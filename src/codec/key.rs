@@ -1,0 +1,123 @@
+//! Keys of the store that belong to the replica: the journal, and a few small notes.
+//!
+//! A key's first byte names its table, its second the repository. The tables of the state, with
+//! lower-case letters, belong to `merge`.
+//!
+//! ```text
+//! J repo origin(16) sequence(8, big-endian)   a journal record
+//! R repo 'c'                                  how far the clock may have gone
+//! R repo 'm' key(32)                          a key that is or was a member's
+//! R repo 'q' origin(16)                       an origin of which nothing is taken any more
+//! ```
+
+use crate::model::{OriginId, PublicKey, RepoId, Sequence};
+
+/// A key of the store.
+type Key = Vec<u8>;
+
+const JOURNAL: u8 = b'J';
+const NOTES: u8 = b'R';
+
+/// Where a journal record is.
+pub fn journal(repo: RepoId, origin: OriginId, sequence: Sequence) -> Key {
+    let mut key = Vec::with_capacity(26);
+    key.extend_from_slice(&[JOURNAL, repo.0]);
+    key.extend_from_slice(&origin.0);
+    key.extend_from_slice(&sequence.0.to_be_bytes());
+    key
+}
+
+/// The end, exclusive, of one origin's records.
+pub fn journal_end(repo: RepoId, origin: OriginId) -> Key {
+    let mut key = journal(repo, origin, Sequence(u64::MAX));
+    key.push(0);
+    key
+}
+
+/// The beginning, inclusive, and the end, exclusive, of a repository's journal.
+pub fn journal_range(repo: RepoId) -> (Key, Key) {
+    (vec![JOURNAL, repo.0], vec![JOURNAL, repo.0 + 1])
+}
+
+/// What [`journal`] made: origin and sequence. Nothing for any other key.
+pub fn parse_journal(key: &[u8]) -> Option<(OriginId, Sequence)> {
+    let (head, rest) = key.split_first_chunk::<2>()?;
+    let (origin, sequence) = rest.split_first_chunk::<16>()?;
+    let sequence: [u8; 8] = sequence.try_into().ok()?;
+    (head[0] == JOURNAL).then(|| (OriginId(*origin), Sequence(u64::from_be_bytes(sequence))))
+}
+
+/// Where the bound of the clock is.
+pub fn clock() -> Key {
+    vec![NOTES, RepoId::SYSTEM.0, b'c']
+}
+
+/// Where it is noted that a key is or was a member's.
+pub fn member(key: &PublicKey) -> Key {
+    [&[NOTES, RepoId::SYSTEM.0, b'm'], key.0.as_slice()].concat()
+}
+
+/// The beginning and the end of what [`member`] makes.
+pub fn members() -> (Key, Key) {
+    let repo = RepoId::SYSTEM.0;
+    (vec![NOTES, repo, b'm'], vec![NOTES, repo, b'm' + 1])
+}
+
+/// What [`member`] made.
+pub fn parse_member(key: &[u8]) -> Option<PublicKey> {
+    Some(PublicKey(key.get(3..)?.try_into().ok()?))
+}
+
+/// Where it is noted that nothing is taken of an origin any more.
+pub fn quarantine(repo: RepoId, origin: OriginId) -> Key {
+    [&[NOTES, repo.0, b'q'], origin.0.as_slice()].concat()
+}
+
+/// The beginning and the end of what [`quarantine`] makes for a repository.
+pub fn quarantines(repo: RepoId) -> (Key, Key) {
+    (vec![NOTES, repo.0, b'q'], vec![NOTES, repo.0, b'q' + 1])
+}
+
+/// What [`quarantine`] made.
+pub fn parse_quarantine(key: &[u8]) -> Option<OriginId> {
+    Some(OriginId(key.get(3..)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::testing::hex;
+
+    #[test]
+    fn keys_stay_what_they_are_and_read_back() {
+        let origin = OriginId([0xab; 16]);
+        let key = journal(RepoId::MAIN, origin, Sequence(258));
+        let expected = ["4a01", &"ab".repeat(16), "0000000000000102"].concat();
+        assert_eq!(hex(&key), expected);
+        assert_eq!(parse_journal(&key), Some((origin, Sequence(258))));
+        assert_eq!(hex(&clock()), "520063");
+
+        let public = PublicKey([0xcd; 32]);
+        assert_eq!(hex(&member(&public)), ["52006d", &"cd".repeat(32)].concat());
+        assert_eq!(parse_member(&member(&public)), Some(public));
+        let key = quarantine(RepoId::MAIN, origin);
+        assert_eq!(hex(&key), ["520171", &"ab".repeat(16)].concat());
+        assert_eq!(parse_quarantine(&key), Some(origin));
+    }
+
+    #[test]
+    fn the_records_of_an_origin_lie_together_in_order() {
+        let (low, high) = (OriginId([1; 16]), OriginId([2; 16]));
+        let (from, to) = journal_range(RepoId::SYSTEM);
+        let keys = [
+            from,
+            journal(RepoId::SYSTEM, low, Sequence(1)),
+            journal(RepoId::SYSTEM, low, Sequence(256)),
+            journal(RepoId::SYSTEM, low, Sequence(u64::MAX)),
+            journal_end(RepoId::SYSTEM, low),
+            journal(RepoId::SYSTEM, high, Sequence(1)),
+            to,
+        ];
+        assert!(keys.is_sorted());
+    }
+}

@@ -1,0 +1,7 @@
+//! The program `leveret`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    leveret::cli::main()
+}

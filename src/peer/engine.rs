@@ -1,0 +1,208 @@
+//! The replica and what its outputs go to: waiting savers, connections, observers, the disk.
+//!
+//! Only `core` holds it, behind its lock; nothing here waits.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::connection::Connection;
+use super::core::{Core, Input};
+use super::error::SaveError;
+use crate::model::{OriginId, Time};
+use crate::net::CloseCode;
+use crate::replica::{Alarm, ConnectionId, Output, Receipt, Replica, Ticket};
+
+/// Alarms that are kept for `status`; older ones are only in the log.
+const ALARMS_MAX: usize = 32;
+
+type SaveReply = oneshot::Sender<Result<Receipt, SaveError>>;
+
+/// See the top of the file.
+pub(super) struct Engine {
+    pub(super) replica: Replica,
+    /// Who waits for which save.
+    tickets: BTreeMap<Ticket, SaveReply>,
+    pub(super) connections: BTreeMap<ConnectionId, Arc<Connection>>,
+    pub(super) alarms: VecDeque<Alarm>,
+    /// Why nothing is saved at present.
+    pub(super) failure: Option<String>,
+    closing: bool,
+    /// The origin that others know of.
+    origin: OriginId,
+}
+
+impl Engine {
+    pub(super) fn new(replica: Replica) -> Self {
+        Self {
+            origin: replica.origin(),
+            replica,
+            tickets: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            alarms: VecDeque::new(),
+            failure: None,
+            closing: false,
+        }
+    }
+
+    pub(super) fn next_timeout(&self) -> Time {
+        self.replica.next_timeout()
+    }
+
+    /// Whether it was told to close, and nothing is under way any more.
+    pub(super) fn is_ended(&self) -> bool {
+        self.closing && self.replica.is_closed()
+    }
+
+    /// The replica's origin, if it has another one since this was asked last.
+    pub(super) fn new_origin(&mut self) -> Option<OriginId> {
+        let origin = self.replica.origin();
+        (std::mem::replace(&mut self.origin, origin) != origin).then_some(origin)
+    }
+
+    pub(super) fn timeout(&mut self, now: Time) {
+        self.replica.handle_timeout(now);
+    }
+
+    /// Hands an input to the replica. What comes of it is left to [`Engine::pump`], so that what
+    /// several inputs bring is merged and committed together.
+    pub(super) fn take(&mut self, core: &Core, input: Input, now: Time) {
+        match input {
+            Input::Save { draft, reply } => self.save(&draft, reply, now),
+            Input::Received { from, message, .. } => {
+                // What a connection said before it was closed is not heard any more.
+                if self.connections.contains_key(&from) {
+                    self.replica.receive(now, from, message);
+                }
+            }
+            Input::Connected(connection) => {
+                self.replica.connected(now, connection.id, connection.key);
+                self.connections.insert(connection.id, connection);
+            }
+            Input::Disconnected(connection) => {
+                if self.connections.remove(&connection).is_some() {
+                    self.replica.disconnected(now, connection);
+                }
+            }
+            Input::Committed(token) => self.replica.committed(now, token),
+            Input::Checkpointed(token) => self.replica.checkpointed(now, token),
+            Input::StorageFailed(error) => {
+                self.failure = Some(error.to_string());
+                self.replica.storage_failed(now, error);
+                self.pump(core);
+                core.disk.clear();
+            }
+            Input::Run(work) => work(self),
+            Input::Close => {
+                self.closing = true;
+                self.replica.close(now);
+            }
+        }
+    }
+
+    /// Once it is at its end: lets go of whoever still waits.
+    pub(super) fn end(&mut self, core: &Core) {
+        self.fail_tickets();
+        core.observers.end();
+    }
+
+    fn save(&mut self, draft: &crate::merge::Draft, reply: SaveReply, now: Time) {
+        // A reply that nobody waits for any more is dropped: the save itself stands.
+        if self.closing {
+            let _ = reply.send(Err(SaveError::Closed));
+            return;
+        }
+        match self.replica.save(now, draft) {
+            Ok(ticket) => {
+                self.tickets.insert(ticket, reply);
+            }
+            Err(error) => {
+                let _ = reply.send(Err(error.into()));
+            }
+        }
+    }
+
+    /// Waits for a save that was made here.
+    pub(super) fn wait_for(
+        &mut self,
+        ticket: Ticket,
+    ) -> oneshot::Receiver<Result<Receipt, SaveError>> {
+        let (reply, answer) = oneshot::channel();
+        self.tickets.insert(ticket, reply);
+        answer
+    }
+
+    /// Answers those whose saves were under way when the store failed.
+    fn fail_tickets(&mut self) {
+        let reason = self.failure.clone();
+        for (_, reply) in std::mem::take(&mut self.tickets) {
+            let _ = reply.send(Err(match &reason {
+                Some(reason) => SaveError::Uncertain(reason.clone()),
+                None => SaveError::Closed,
+            }));
+        }
+    }
+
+    /// Takes out what the replica wants done, and hands it on.
+    pub(super) fn pump(&mut self, core: &Core) {
+        while let Some(output) = self.replica.poll_output() {
+            match output {
+                Output::Send { to, message } => {
+                    if let Some(connection) = self.connections.get(&to) {
+                        connection.send(message);
+                    }
+                }
+                Output::Commit { token, records } => {
+                    core.disk.commit(token, records);
+                }
+                Output::Checkpoint { token, changes } => {
+                    core.disk.checkpoint(token, changes);
+                }
+                Output::Witness(mark) => core.disk.witness(mark),
+                Output::Saved { ticket, receipt } => {
+                    if let Some(reply) = self.tickets.remove(&ticket) {
+                        let _ = reply.send(Ok(receipt));
+                    }
+                }
+                Output::SaveFailed { ticket, error } => {
+                    if let Some(reply) = self.tickets.remove(&ticket) {
+                        let _ = reply.send(Err(SaveError::Uncertain(error.to_string())));
+                    }
+                }
+                Output::Event(event) => core.observers.offer(&Arc::new(event)),
+                Output::Close { connection, reason } => {
+                    if let Some(connection) = self.connections.get(&connection) {
+                        connection.close(CloseCode::BadMessage, &reason);
+                    }
+                }
+                Output::MembersChanged => core.members.notify_one(),
+                Output::Alarm(alarm) => {
+                    tracing::warn!(%alarm, "alarm");
+                    if self.alarms.len() == ALARMS_MAX {
+                        self.alarms.pop_front();
+                    }
+                    self.alarms.push_back(alarm);
+                }
+            }
+        }
+    }
+
+    /// Goes on with a replica that was opened after the store under this one had failed.
+    pub(super) fn replace(&mut self, core: &Core, replica: Replica, now: Time) {
+        self.fail_tickets();
+        self.replica = replica;
+        self.failure = None;
+        for connection in self.connections.values() {
+            self.replica.connected(now, connection.id, connection.key);
+        }
+        if self.closing {
+            self.replica.close(now);
+        }
+        // What observers saw last need not be there any more: they start from what is.
+        core.observers
+            .restart(|repo| self.replica.state(repo).snapshot());
+        self.pump(core);
+        core.members.notify_one();
+    }
+}

@@ -1,0 +1,233 @@
+//! Reading history: the change sets of a repository, newest first.
+//!
+//! Each origin's part of the journal is in the order of its numbers and so of its ids (M15); this
+//! merges them from their ends. What is stored and not applied (held, or waiting for others) is
+//! not listed.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::Arc;
+
+use super::error::LogError;
+use crate::codec::{change_set, journal, key};
+use crate::merge::{Heads, ReadTree, Snapshot};
+use crate::model::{
+    ChangeSet, ChangeSetId, NodeId, Operation, OriginId, PublicKey, RepoId, Sequence,
+};
+use crate::storage::Storage;
+
+/// Journal records that are read at a time of one origin.
+const PAGE: u64 = 32;
+
+/// One change set, as history tells it.
+#[derive(Clone, Debug)]
+pub struct LogEntry {
+    /// Its id.
+    pub id: ChangeSetId,
+    /// Its number in its origin's stream.
+    pub sequence: Sequence,
+    /// The key of the replica that made it, if its origin's first change set is there.
+    pub author: Option<PublicKey>,
+    /// What its author had to say about it.
+    pub message: Option<Arc<str>>,
+    /// How many operations it has.
+    pub operations: usize,
+    /// All of it.
+    pub change_set: Arc<ChangeSet>,
+}
+
+/// Walks through a repository's history, from a point back to its beginning.
+pub struct Log {
+    repo: RepoId,
+    snapshot: Snapshot,
+    store: Arc<dyn Storage>,
+    heap: BinaryHeap<Newest>,
+    /// What was read of each origin and not used yet, the newest at the end.
+    pages: BTreeMap<OriginId, Vec<Arc<ChangeSet>>>,
+    authors: BTreeMap<OriginId, Option<PublicKey>>,
+    /// Only what touches this node or one below it.
+    below: Option<NodeId>,
+}
+
+struct Newest(Arc<ChangeSet>);
+
+impl PartialEq for Newest {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for Newest {}
+
+impl PartialOrd for Newest {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Newest {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.id.cmp(&other.0.id)
+    }
+}
+
+impl Log {
+    /// History as a snapshot has it, of the ids below `before`, of what touches `below`.
+    ///
+    /// # Errors
+    /// If the journal can not be read.
+    pub(super) fn new(
+        snapshot: Snapshot,
+        store: Arc<dyn Storage>,
+        before: Option<ChangeSetId>,
+        below: Option<NodeId>,
+    ) -> Result<Self, LogError> {
+        let heads: Heads = snapshot.heads().clone();
+        let mut log = Self {
+            repo: snapshot.repo(),
+            snapshot,
+            store,
+            heap: BinaryHeap::new(),
+            pages: BTreeMap::new(),
+            authors: BTreeMap::new(),
+            below: below.filter(|node| *node != NodeId::ROOT),
+        };
+        for (origin, head) in heads {
+            // In relaxed durability the state can be ahead of the journal for a moment.
+            let stored = log.last_stored(origin)?.min(head.sequence);
+            let last = match before {
+                Some(before) => log.last_below(origin, stored, before)?,
+                None => stored,
+            };
+            log.refill(origin, last)?;
+        }
+        Ok(log)
+    }
+
+    /// The next older change set; nothing after the oldest.
+    ///
+    /// # Errors
+    /// If the journal can not be read.
+    pub fn next_entry(&mut self) -> Result<Option<LogEntry>, LogError> {
+        while let Some(Newest(set)) = self.heap.pop() {
+            let origin = set.id.origin;
+            match self.pages.get_mut(&origin).and_then(Vec::pop) {
+                Some(older) => self.heap.push(Newest(older)),
+                None => self.refill(origin, Sequence(set.sequence.0 - 1))?,
+            }
+            if self.is_wanted(&set)? {
+                return Ok(Some(LogEntry {
+                    id: set.id,
+                    sequence: set.sequence,
+                    author: self.author(origin)?,
+                    message: set.message.clone(),
+                    operations: set.operations.len(),
+                    change_set: set,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads the page of an origin that ends with `last`, and puts its newest on the heap.
+    fn refill(&mut self, origin: OriginId, last: Sequence) -> Result<(), LogError> {
+        if last.0 == 0 {
+            return Ok(());
+        }
+        let first = Sequence(last.0.saturating_sub(PAGE - 1).max(1));
+        let mut page = Vec::new();
+        for sequence in first.0..=last.0 {
+            page.push(self.read(origin, Sequence(sequence))?);
+        }
+        let newest = page.pop().expect("a page has at least one change set");
+        self.heap.push(Newest(newest));
+        self.pages.insert(origin, page);
+        Ok(())
+    }
+
+    fn read(&self, origin: OriginId, sequence: Sequence) -> Result<Arc<ChangeSet>, LogError> {
+        let place = || format!("{} {origin} {sequence}", self.repo.name());
+        let bytes = self.store.get(&key::journal(self.repo, origin, sequence))?;
+        let bytes = bytes.ok_or_else(|| LogError::Damaged {
+            place: place(),
+            reason: "it is missing".into(),
+        })?;
+        journal::decode(&bytes)
+            .and_then(|record| change_set::decode(record.body))
+            .map(Arc::new)
+            .map_err(|error| LogError::damaged(place(), &error))
+    }
+
+    fn last_stored(&self, origin: OriginId) -> Result<Sequence, LogError> {
+        let from = key::journal(self.repo, origin, Sequence(1));
+        let to = key::journal_end(self.repo, origin);
+        let last = self.store.scan_back(&from, &to, 1)?.pop();
+        let last = last.and_then(|(found, _)| key::parse_journal(&found));
+        Ok(last.map_or(Sequence(0), |(_, sequence)| sequence))
+    }
+
+    /// The last number of an origin whose id is below `before`; 0 if none is.
+    fn last_below(
+        &self,
+        origin: OriginId,
+        last: Sequence,
+        before: ChangeSetId,
+    ) -> Result<Sequence, LogError> {
+        let (mut low, mut high) = (0, last.0);
+        while low < high {
+            let middle = low + (high - low).div_ceil(2);
+            if self.read(origin, Sequence(middle))?.id < before {
+                low = middle;
+            } else {
+                high = middle - 1;
+            }
+        }
+        Ok(Sequence(low))
+    }
+
+    fn author(&mut self, origin: OriginId) -> Result<Option<PublicKey>, LogError> {
+        if let Some(author) = self.authors.get(&origin) {
+            return Ok(*author);
+        }
+        let first = self.read(origin, Sequence(1))?;
+        let author = first.birth.as_ref().map(|birth| birth.key);
+        self.authors.insert(origin, author);
+        Ok(author)
+    }
+
+    fn is_wanted(&self, set: &ChangeSet) -> Result<bool, LogError> {
+        let Some(below) = self.below else {
+            return Ok(true);
+        };
+        for (index, operation) in set.operations.iter().enumerate() {
+            let node = operation.node(set.stamp(index));
+            let parent = match operation {
+                Operation::Add { parent, .. }
+                | Operation::AddUnique { parent, .. }
+                | Operation::Move { parent, .. } => Some(*parent),
+                _ => None,
+            };
+            for node in [Some(node), parent].into_iter().flatten() {
+                if self.lies_below(node, below)? {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a node is `top` or, in the snapshot, below it.
+    fn lies_below(&self, node: NodeId, top: NodeId) -> Result<bool, LogError> {
+        let mut next = node;
+        while next != top {
+            if next == NodeId::ROOT {
+                return Ok(false);
+            }
+            match self.snapshot.node(next)? {
+                Some(info) => next = info.parent,
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,97 @@
+//! How a peer is opened.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::net::JoinToken;
+use crate::replica::Durability;
+
+/// How a peer is opened: chained calls, each with a default.
+///
+/// ```
+/// use leveret::{Durability, PeerOptions};
+///
+/// let options = PeerOptions::default()
+///     .listen("127.0.0.1:0".parse().unwrap())
+///     .name("reading room")
+///     .durability(Durability::Relaxed);
+/// ```
+#[derive(Clone, Debug)]
+pub struct PeerOptions {
+    pub(super) listen: Option<SocketAddr>,
+    pub(super) advertise: Vec<String>,
+    pub(super) durability: Durability,
+    pub(super) join: Option<JoinToken>,
+    pub(super) name: String,
+    pub(super) cache_bytes: u64,
+    pub(super) skew_max: Duration,
+}
+
+impl Default for PeerOptions {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            advertise: Vec::new(),
+            durability: Durability::Sync,
+            join: None,
+            name: String::new(),
+            cache_bytes: 64 << 20,
+            skew_max: Duration::from_millis(500),
+        }
+    }
+}
+
+impl PeerOptions {
+    /// Takes connections at this address; port 0 chooses a free one. Without, the peer only dials
+    /// others, and nobody can join through it.
+    #[must_use]
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = Some(address);
+        self
+    }
+
+    /// Where the others can dial this peer, as `host:port`; can be called up to 8 times. Without,
+    /// the address it listens at, or if that is a wildcard, the machine's own with the same port.
+    #[must_use]
+    pub fn advertise(mut self, address: impl Into<String>) -> Self {
+        self.advertise.push(address.into());
+        self
+    }
+
+    /// When a save is acknowledged. [`Durability::Sync`] unless set.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Joins a cluster, if the directory belongs to none. Without, a new directory founds one.
+    #[must_use]
+    pub fn join(mut self, token: JoinToken) -> Self {
+        self.join = Some(token);
+        self
+    }
+
+    /// What people call this peer, at most 255 bytes.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Memory for what is read often, in bytes, shared by the store and the states; 64 MiB unless
+    /// set.
+    #[must_use]
+    pub fn cache_bytes(mut self, bytes: u64) -> Self {
+        self.cache_bytes = bytes;
+        self
+    }
+
+    /// Largest lead of a change set over this peer's clock with which it is applied at once; one
+    /// with more is held until then (M16). 500 ms unless set.
+    #[must_use]
+    pub fn skew_max(mut self, skew: Duration) -> Self {
+        self.skew_max = skew;
+        self
+    }
+}

@@ -1,0 +1,524 @@
+//! Change sets of others: what is taken, what is dropped, what is refused, and whose fault it is.
+//!
+//! A range is looked at as a whole. Whoever sends one that does not hang together or whose seal is
+//! wrong has not checked it, and is disconnected. What is well sealed but breaks the rules is its
+//! author's doing, not the sender's: the origin is put in quarantine, from which nothing more is
+//! taken (M17). Everything else that can not be taken now is dropped without blame, and comes back
+//! by comparing heads.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::commit::{BATCH_BYTES_MAX, Entry};
+use super::journal::RECORD_OVERHEAD_BYTES;
+use super::output::{Alarm, ConnectionId, Output};
+use super::stream::{SealPlace, Stream, Tip, seals_to_keep};
+use super::{Message, Replica, identity};
+use crate::codec::change_set::{chain_hash, decode};
+use crate::codec::message::{MESSAGE_BYTES_MAX, SealedBytes};
+use crate::codec::{DecodeError, key, mark};
+use crate::model::change_set::ChainHash;
+use crate::model::{ChangeSet, OriginId, PublicKey, RepoId, Sequence};
+
+/// Most change sets from the future kept of one origin in one repository (M16).
+pub const FUTURE_CHANGE_SETS_MAX: usize = 1_024;
+/// Most bytes of them.
+pub const FUTURE_BYTES_MAX: usize = 8 << 20;
+
+/// A change set of a range, checked against the one before it.
+struct Link {
+    change_set: ChangeSet,
+    hash: ChainHash,
+    body: Arc<[u8]>,
+    seal: Option<crate::codec::journal::Seal>,
+}
+
+/// Why a range is not taken, whoever is to blame.
+enum Refusal {
+    /// The sender's fault.
+    Sender(String),
+    /// Nobody's: this program is too old for it.
+    Format,
+}
+
+/// Decodes a piece of chain and checks that each continues the one before.
+fn decode_chain(
+    repo: RepoId,
+    origin: OriginId,
+    first: Sequence,
+    records: &[SealedBytes],
+) -> Result<Vec<Link>, Refusal> {
+    let sender = |sequence: Sequence, reason: &dyn std::fmt::Display| {
+        Refusal::Sender(format!(
+            "change set {sequence} of origin {origin} in `{}`: {reason}",
+            repo.name()
+        ))
+    };
+    let mut links: Vec<Link> = Vec::with_capacity(records.len());
+    let mut sequence = first;
+    for record in records {
+        let change_set = decode(&record.body).map_err(|error| match error {
+            DecodeError::Version { .. } => Refusal::Format,
+            other => sender(sequence, &other),
+        })?;
+        if change_set.repo != repo
+            || change_set.id.origin != origin
+            || change_set.sequence != sequence
+        {
+            return Err(sender(sequence, &"it belongs to another place"));
+        }
+        if links
+            .last()
+            .is_some_and(|before| before.hash != change_set.previous)
+        {
+            return Err(sender(sequence, &"it does not continue the one before it"));
+        }
+        links.push(Link {
+            change_set,
+            hash: chain_hash(&record.body),
+            body: record.body.clone(),
+            seal: record.seal,
+        });
+        sequence = sequence.next();
+    }
+    Ok(links)
+}
+
+/// Verifies as many seals as have to stay, and takes the others off.
+fn verify_seals(
+    place: SealPlace,
+    author: &PublicKey,
+    records: &[SealedBytes],
+    links: &mut [Link],
+) -> Result<(), Refusal> {
+    let Some(keep) = seals_to_keep(records) else {
+        return Err(Refusal::Sender(format!(
+            "a range of origin {} does not end sealed, or has too long a run without a seal",
+            place.origin
+        )));
+    };
+    let mut keep = keep.into_iter().peekable();
+    for (i, link) in links.iter_mut().enumerate() {
+        if keep.next_if_eq(&i).is_none() {
+            link.seal = None;
+            continue;
+        }
+        let seal = link.seal.expect("only sealed ones are kept");
+        let sequence = link.change_set.sequence;
+        if !identity::verify(author, &place.text(sequence, link.hash), &seal.0) {
+            return Err(Refusal::Sender(format!(
+                "the seal at {sequence} of origin {} is not its author's",
+                place.origin
+            )));
+        }
+    }
+    Ok(())
+}
+
+impl Replica {
+    /// A range has come. Returns whether it brought its stream forward.
+    pub(super) fn receive_range(
+        &mut self,
+        from: ConnectionId,
+        repo_id: RepoId,
+        origin: OriginId,
+        first: Sequence,
+        records: &[SealedBytes],
+    ) -> bool {
+        self.counters.ranges_received += 1;
+        let count = records.len() as u64;
+        if first == Sequence(0) || first.0.checked_add(count).is_none() {
+            self.close_for(from, "a range with impossible numbers".into());
+            return false;
+        }
+        let stream = self.repo(repo_id).streams.get(&origin);
+        let tip = stream.map_or(Tip::NONE, |stream| stream.tip);
+        if stream.is_some_and(|stream| stream.quarantined.is_some()) {
+            self.counters.dropped += count;
+            return false;
+        }
+        if first > tip.sequence.next() {
+            self.counters.gaps += 1;
+            let last = Sequence(first.0 + count - 1);
+            self.missing_now(from, repo_id, origin, last);
+            return false;
+        }
+        let known = usize::try_from(tip.sequence.0 + 1 - first.0).unwrap_or(usize::MAX);
+        if records.len() <= known {
+            self.receive_known(from, repo_id, origin, first, records);
+            return false;
+        }
+        if known > 0 && chain_hash(&records[known - 1].body) != tip.hash {
+            self.receive_other(from, repo_id, origin, first, records);
+            return false;
+        }
+        self.counters.duplicates += known as u64;
+        self.receive_new(from, repo_id, origin, tip, &records[known..])
+    }
+
+    /// A range of which everything should be here already (M17).
+    fn receive_known(
+        &mut self,
+        from: ConnectionId,
+        repo_id: RepoId,
+        origin: OriginId,
+        first: Sequence,
+        records: &[SealedBytes],
+    ) {
+        let Some(last) = records.last() else {
+            return;
+        };
+        let end = Sequence(first.0 + records.len() as u64 - 1);
+        let theirs = chain_hash(&last.body);
+        match self.hash_at(repo_id, origin, end) {
+            // The one at the end covers all before it.
+            Some(ours) if ours == theirs => {
+                self.counters.duplicates += records.len() as u64;
+                self.acknowledge(from, repo_id, origin, end);
+            }
+            Some(_) => self.receive_other(from, repo_id, origin, first, records),
+            None => self.counters.dropped += records.len() as u64,
+        }
+    }
+
+    fn hash_at(
+        &mut self,
+        repo_id: RepoId,
+        origin: OriginId,
+        sequence: Sequence,
+    ) -> Option<ChainHash> {
+        let repo = self.repo(repo_id);
+        let tip = repo.streams.get(&origin)?.tip;
+        if tip.sequence == sequence {
+            return Some(tip.hash);
+        }
+        if let Some(next) = repo.journal.pending(origin, sequence.next()) {
+            return Some(next.previous);
+        }
+        match repo.journal.reader().record(origin, sequence) {
+            Ok(Some(record)) => Some(chain_hash(&record.body)),
+            _ => repo
+                .journal
+                .get(origin, sequence.next())
+                .ok()
+                .map(|next| next.previous),
+        }
+    }
+
+    /// New change sets that claim to continue a chain at its tip.
+    fn receive_new(
+        &mut self,
+        from: ConnectionId,
+        repo_id: RepoId,
+        origin: OriginId,
+        tip: Tip,
+        records: &[SealedBytes],
+    ) -> bool {
+        let mut links = match decode_chain(repo_id, origin, tip.sequence.next(), records) {
+            Ok(links) => links,
+            Err(refusal) => {
+                self.refuse(from, repo_id, origin, refusal);
+                return false;
+            }
+        };
+        let head = &links[0].change_set;
+        if head.previous != tip.hash {
+            self.receive_other(from, repo_id, origin, tip.sequence.next(), records);
+            return false;
+        }
+        let author = match (&head.birth, self.repo(repo_id).streams.get(&origin)) {
+            (Some(birth), _) => birth.key,
+            (None, Some(stream)) => stream.key,
+            (None, None) => unreachable!("the first of an origin has a birth"),
+        };
+        let place = self.seal_place(repo_id, origin);
+        if let Err(refusal) = verify_seals(place, &author, records, &mut links) {
+            self.refuse(from, repo_id, origin, refusal);
+            return false;
+        }
+        if !self.membership.is_known(&author) {
+            self.counters.dropped += links.len() as u64;
+            self.refuse_for_now(repo_id, origin, Some(author));
+            return false;
+        }
+        if self.on_their_way() > BATCH_BYTES_MAX {
+            self.counters.dropped += links.len() as u64;
+            return false;
+        }
+        if origin == self.origin {
+            // Nobody but a copy of this replica can have sealed it.
+            self.renew_origin(&links[0].hash.0);
+        }
+        let mut last = tip.time;
+        for link in &links {
+            let (sequence, time) = (link.change_set.sequence, link.change_set.id.time);
+            if sequence > Sequence(1) && time <= last {
+                let stream = self.stream_entry(repo_id, origin, author);
+                stream.quarantined.get_or_insert(stream.tip.sequence);
+                let reason = "its id is not above that of the one before it".to_owned();
+                self.refuse_invalid(repo_id, origin, sequence, reason);
+                return false;
+            }
+            last = time;
+        }
+        self.take(from, repo_id, origin, author, links)
+    }
+
+    /// Takes what has been checked, as far as there is room for what is from the future.
+    fn take(
+        &mut self,
+        from: ConnectionId,
+        repo_id: RepoId,
+        origin: OriginId,
+        author: PublicKey,
+        links: Vec<Link>,
+    ) -> bool {
+        let total = links.len();
+        let mut room = total;
+        let (mut count, mut bytes) = self.stream_entry(repo_id, origin, author).future;
+        // Ids rise, so what is from the future is at the end. It is taken in whole runs.
+        for (i, link) in links.iter().enumerate() {
+            if self.clock.is_future(self.now, link.change_set.id.time) {
+                count += 1;
+                bytes += link.body.len();
+            }
+            if count > FUTURE_CHANGE_SETS_MAX || bytes > FUTURE_BYTES_MAX {
+                room = (0..i)
+                    .rev()
+                    .find(|&j| links[j].seal.is_some())
+                    .map_or(0, |j| j + 1);
+                break;
+            }
+        }
+        let mut taken = 0;
+        for link in links.into_iter().take(room) {
+            let future = self.clock.is_future(self.now, link.change_set.id.time);
+            let change_set = Arc::new(link.change_set);
+            let tip = Tip {
+                sequence: change_set.sequence,
+                hash: link.hash,
+                time: change_set.id.time,
+            };
+            let stream = self.stream_entry(repo_id, origin, author);
+            if future {
+                stream.future.0 += 1;
+                stream.future.1 += link.body.len();
+            }
+            stream.advance(tip);
+            self.repo_mut(repo_id)
+                .journal
+                .push(change_set, link.body.len());
+            self.enqueue(Entry {
+                repo: repo_id,
+                origin,
+                sequence: tip.sequence,
+                hash: tip.hash,
+                body: link.body,
+                seal: link.seal,
+                own: false,
+            });
+            taken += 1;
+        }
+        self.counters.received += taken;
+        self.counters.dropped += total as u64 - taken;
+        if taken == 0 {
+            return false;
+        }
+        self.repo_mut(repo_id).holds.look_at(origin);
+        self.batch
+            .sources
+            .entry(from)
+            .or_default()
+            .insert((repo_id, origin));
+        true
+    }
+
+    /// A range that is not what is here under the same numbers. If its author has sealed it, it is
+    /// a fork (M17); if not, it is the sender's invention.
+    fn receive_other(
+        &mut self,
+        from: ConnectionId,
+        repo_id: RepoId,
+        origin: OriginId,
+        first: Sequence,
+        records: &[SealedBytes],
+    ) {
+        let place = self.seal_place(repo_id, origin);
+        let author = self.repo(repo_id).streams[&origin].key;
+        let verified = decode_chain(repo_id, origin, first, records).and_then(|mut links| {
+            verify_seals(place, &author, records, &mut links)?;
+            Ok(links)
+        });
+        let links = match verified {
+            Ok(links) => links,
+            Err(refusal) => return self.refuse(from, repo_id, origin, refusal),
+        };
+        let tip = self.repo(repo_id).streams[&origin].tip;
+        let differs = links
+            .iter()
+            .map(|link| (link.change_set.sequence, link.hash))
+            .find(|(sequence, hash)| {
+                *sequence > tip.sequence || self.hash_at(repo_id, origin, *sequence) != Some(*hash)
+            })
+            .map_or(first, |(sequence, _)| sequence.min(tip.sequence));
+        self.counters.forks += 1;
+        let held = self.evidence(repo_id, origin, differs);
+        let skip = differs.0.saturating_sub(first.0);
+        let refused = cut_to_run(records, usize::try_from(skip).unwrap_or(usize::MAX));
+        let bytes: usize = held
+            .iter()
+            .chain(&refused)
+            .map(|record| record.body.len() + RECORD_OVERHEAD_BYTES)
+            .sum();
+        if bytes + RECORD_OVERHEAD_BYTES < MESSAGE_BYTES_MAX {
+            let message = Message::Fork {
+                repo: repo_id,
+                origin,
+                held,
+                refused,
+            };
+            self.put(Output::Send { to: from, message });
+        }
+        self.quarantine_fork(repo_id, origin, differs);
+    }
+
+    /// What is here from a number on, up to the next seal.
+    fn evidence(&self, repo_id: RepoId, origin: OriginId, from: Sequence) -> Vec<SealedBytes> {
+        let repo = self.repo(repo_id);
+        let sealed = repo.streams[&origin].sealed;
+        let before = Sequence(from.0.saturating_sub(1));
+        let range = repo.journal.reader().range(origin, before, sealed);
+        cut_to_run(&range.unwrap_or_default(), 0)
+    }
+
+    fn quarantine_fork(&mut self, repo_id: RepoId, origin: OriginId, sequence: Sequence) {
+        if origin == self.origin {
+            self.renew_origin(&sequence.0.to_be_bytes());
+        }
+        let Some(stream) = self.repo_mut(repo_id).streams.get_mut(&origin) else {
+            return;
+        };
+        if stream.quarantined.is_some() {
+            return;
+        }
+        let (last, author) = (stream.tip.sequence, stream.key);
+        stream.quarantined = Some(last);
+        self.note_quarantine(repo_id, origin, last);
+        self.alarm(Alarm::Fork {
+            repo: repo_id,
+            origin,
+            author,
+            sequence,
+        });
+    }
+
+    /// Another replica says that an origin has two histories. It is believed if it shows both.
+    pub(super) fn receive_fork(
+        &mut self,
+        from: ConnectionId,
+        repo_id: RepoId,
+        origin: OriginId,
+        held: &[SealedBytes],
+        refused: &[SealedBytes],
+    ) {
+        let Some(stream) = self.repo(repo_id).streams.get(&origin) else {
+            return;
+        };
+        if stream.quarantined.is_some() {
+            return;
+        }
+        let author = stream.key;
+        let place = self.seal_place(repo_id, origin);
+        let mut hashes: BTreeMap<Sequence, ChainHash> = BTreeMap::new();
+        let mut differs = None;
+        for records in [held, refused] {
+            let first = match records.first().map(|record| decode(&record.body)) {
+                Some(Ok(change_set)) => change_set.sequence,
+                _ => return,
+            };
+            let links = decode_chain(repo_id, origin, first, records).and_then(|mut links| {
+                verify_seals(place, &author, records, &mut links)?;
+                Ok(links)
+            });
+            let links = match links {
+                Ok(links) => links,
+                Err(refusal) => return self.refuse(from, repo_id, origin, refusal),
+            };
+            for link in links {
+                let set = &link.change_set;
+                let before = Sequence(set.sequence.0 - 1);
+                for (sequence, hash) in [(before, set.previous), (set.sequence, link.hash)] {
+                    if *hashes.entry(sequence).or_insert(hash) != hash {
+                        differs = Some(sequence);
+                    }
+                }
+            }
+        }
+        if let Some(sequence) = differs {
+            self.counters.forks += 1;
+            self.quarantine_fork(repo_id, origin, sequence);
+        }
+    }
+
+    /// An author has broken the rules: nothing more is taken or applied of its origin.
+    pub(super) fn refuse_invalid(
+        &mut self,
+        repo_id: RepoId,
+        origin: OriginId,
+        sequence: Sequence,
+        reason: String,
+    ) {
+        self.counters.invalid += 1;
+        let stream = &self.repo(repo_id).streams[&origin];
+        let (author, last) = (stream.key, stream.appliable());
+        self.note_quarantine(repo_id, origin, last);
+        self.alarm(Alarm::Invalid {
+            repo: repo_id,
+            origin,
+            author,
+            sequence,
+            reason,
+        });
+    }
+
+    fn note_quarantine(&mut self, repo_id: RepoId, origin: OriginId, last: Sequence) {
+        let key = key::quarantine(repo_id, origin);
+        self.batch.notes.insert(key, mark::encode_sequence(last));
+    }
+
+    fn refuse(&mut self, from: ConnectionId, repo: RepoId, origin: OriginId, refusal: Refusal) {
+        match refusal {
+            Refusal::Sender(reason) => self.close_for(from, reason),
+            Refusal::Format => self.refuse_for_now(repo, origin, None),
+        }
+    }
+
+    /// Ends a connection whose other side broke the protocol.
+    pub(super) fn close_for(&mut self, connection: ConnectionId, reason: String) {
+        self.counters.refused_connections += 1;
+        self.forget_connection(connection);
+        self.put(Output::Close { connection, reason });
+    }
+
+    pub(super) fn seal_place(&self, repo: RepoId, origin: OriginId) -> SealPlace {
+        SealPlace {
+            cluster: self.config.cluster,
+            repo,
+            origin,
+        }
+    }
+
+    fn stream_entry(&mut self, repo: RepoId, origin: OriginId, author: PublicKey) -> &mut Stream {
+        self.repo_mut(repo)
+            .streams
+            .entry(origin)
+            .or_insert_with(|| Stream::new(author))
+    }
+}
+
+/// The records from `start` up to the first sealed one.
+fn cut_to_run(records: &[SealedBytes], start: usize) -> Vec<SealedBytes> {
+    let rest = records.get(start..).unwrap_or_default();
+    let end = rest.iter().position(|record| record.seal.is_some());
+    rest[..end.map_or(0, |end| end + 1)].to_vec()
+}

@@ -1,0 +1,438 @@
+//! The way to the disk: what is gathered for a commit, what follows when it is through, and the
+//! checkpoints behind.
+//!
+//! A checkpoint is taken when a commit begins, or while none is out and none is needed, and is put
+//! out only when everything merged in it is in the journal: the state on disk never runs ahead of
+//! the journal.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::gossip::OwnChains;
+use super::output::{
+    Alarm, CheckpointToken, CommitEvent, CommitToken, ConnectionId, Output, Receipt, Ticket,
+};
+use super::stream::{RUN_BYTES_MAX, RUN_CHANGE_SETS_MAX};
+use super::{Durability, Replica, Repo};
+use crate::codec::journal::{self, Seal};
+use crate::codec::key;
+use crate::codec::mark::{Witness, encode_clock, encode_witness};
+use crate::codec::message::SealedBytes;
+use crate::merge::{Checkpoint, Version};
+use crate::model::change_set::ChainHash;
+use crate::model::{OriginId, RepoId, Sequence, Time};
+use crate::storage::{Key, StorageError};
+
+/// Bytes of change sets that wait for a commit or are in one, past which saves are refused and
+/// what comes from others is dropped (they are asked for it again).
+pub(super) const BATCH_BYTES_MAX: usize = 64 << 20;
+/// Past this nothing is asked for, so that the bound above is for the unexpected.
+pub(super) const BATCH_BYTES_ENOUGH: usize = 8 << 20;
+/// Relaxed saves are answered at once only while fewer bytes than this are on their way.
+const RELAXED_AHEAD_BYTES: usize = 4 << 20;
+/// Least time between two witness marks, in milliseconds.
+const WITNESS_INTERVAL_MS: u64 = 1_000;
+
+/// A change set on its way to the journal.
+pub(super) struct Entry {
+    pub(super) repo: RepoId,
+    pub(super) origin: OriginId,
+    pub(super) sequence: Sequence,
+    pub(super) hash: ChainHash,
+    pub(super) body: Arc<[u8]>,
+    pub(super) seal: Option<Seal>,
+    /// Whether this replica seals it: made here, or the unsealed end of an earlier life.
+    pub(super) own: bool,
+}
+
+/// What is gathered for a commit.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) entries: Vec<Entry>,
+    /// Small notes of the replica's own.
+    pub(super) notes: BTreeMap<Key, Vec<u8>>,
+    /// Bytes of change sets in `entries`.
+    pub(super) bytes: usize,
+    /// What to publish, tell and answer afterwards, in the order in which it was merged.
+    deliveries: Vec<Delivery>,
+    /// Who sent what: they are told that it is here.
+    pub(super) sources: BTreeMap<ConnectionId, BTreeSet<(RepoId, OriginId)>>,
+    /// The bound of the clock among the notes.
+    clock_bound: Option<Time>,
+}
+
+impl Batch {
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.notes.is_empty() && self.deliveries.is_empty()
+    }
+
+    /// Leaves out what was to be told.
+    pub(super) fn forget_deliveries(&mut self) {
+        self.deliveries.clear();
+    }
+
+    fn push(&mut self, entry: Entry) {
+        self.bytes += entry.body.len();
+        self.entries.push(entry);
+    }
+}
+
+/// What follows a merge, once it may be known.
+struct Delivery {
+    version: Version,
+    event: CommitEvent,
+    saved: Option<(Ticket, Receipt)>,
+}
+
+/// A commit that is out.
+pub(super) struct InFlight {
+    token: CommitToken,
+    batch: Batch,
+    checkpoints: Vec<(RepoId, Checkpoint)>,
+}
+
+/// A checkpoint that is out.
+pub(super) struct CheckpointOut {
+    repo: RepoId,
+    checkpoint: Checkpoint,
+}
+
+impl Replica {
+    /// Adds a change set to the next commit. It has been checked, and continues its chain.
+    pub(super) fn enqueue(&mut self, entry: Entry) {
+        self.batch.push(entry);
+    }
+
+    /// Bytes of change sets that are on their way to the disk.
+    pub(super) fn on_their_way(&self) -> usize {
+        let out = self.in_flight.as_ref().map_or(0, |out| out.batch.bytes);
+        self.batch.bytes + out
+    }
+
+    /// Publishes and tells what was merged: at once if durability is relaxed and nothing merged
+    /// before is still untold, or else after the commit.
+    pub(super) fn deliver(
+        &mut self,
+        version: Version,
+        mut event: CommitEvent,
+        saved: Option<(Ticket, Receipt)>,
+    ) {
+        let told = self.batch.deliveries.is_empty()
+            && self
+                .in_flight
+                .as_ref()
+                .is_none_or(|out| out.batch.deliveries.is_empty());
+        let bounded = event
+            .change_sets
+            .iter()
+            .all(|info| !info.local || self.clock.is_bounded(info.id.time));
+        let at_once = self.config.durability == Durability::Relaxed
+            && told
+            && bounded
+            && self.on_their_way() < RELAXED_AHEAD_BYTES;
+        if at_once {
+            event.durable = false;
+        }
+        let delivery = Delivery {
+            version,
+            event,
+            saved,
+        };
+        if at_once {
+            self.tell(delivery);
+        } else {
+            self.batch.deliveries.push(delivery);
+        }
+    }
+
+    fn tell(&mut self, delivery: Delivery) {
+        let repo = delivery.event.repo;
+        self.repo(repo).state.publish(delivery.version);
+        if let Some((ticket, receipt)) = delivery.saved {
+            self.put(Output::Saved { ticket, receipt });
+        }
+        self.put(Output::Event(delivery.event));
+        if repo == RepoId::SYSTEM {
+            self.membership.stale = true;
+        }
+    }
+
+    /// Puts the next commit out, if there is something for it and none is out. Whether it has
+    /// done anything.
+    pub(super) fn begin_commit(&mut self) -> bool {
+        if self.in_flight.is_some() || self.failed.is_some() {
+            return false;
+        }
+        self.refresh_members();
+        self.merge_ready();
+        if self.failed.is_some() {
+            return true;
+        }
+        if self.batch.is_empty() {
+            return false;
+        }
+        let mut batch = std::mem::take(&mut self.batch);
+        self.seal(&mut batch);
+        if !batch.entries.is_empty()
+            && let Some(bound) = self.clock.next_bound()
+        {
+            batch.notes.insert(key::clock(), encode_clock(bound));
+            batch.clock_bound = Some(bound);
+        }
+        let records: Vec<_> = batch
+            .entries
+            .iter()
+            .map(|entry| {
+                let key = key::journal(entry.repo, entry.origin, entry.sequence);
+                (key, journal::encode(entry.seal.as_ref(), &entry.body))
+            })
+            .chain(batch.notes.iter().map(|(k, v)| (k.clone(), v.clone())))
+            .collect();
+        if records.is_empty() {
+            self.finish(batch);
+            return true;
+        }
+        let checkpoints = self
+            .due_checkpoints()
+            .into_iter()
+            .filter_map(|id| Some((id, self.repo(id).state.take_checkpoint()?)))
+            .collect::<Vec<_>>();
+        for (id, _) in &checkpoints {
+            self.repo_mut(*id).checkpointing = true;
+        }
+        self.tokens += 1;
+        let token = CommitToken(self.tokens);
+        self.counters.commits += 1;
+        self.counters.committed_bytes += records
+            .iter()
+            .map(|(_, value)| value.len() as u64)
+            .sum::<u64>();
+        self.in_flight = Some(InFlight {
+            token,
+            batch,
+            checkpoints,
+        });
+        self.put(Output::Commit { token, records });
+        true
+    }
+
+    /// Seals this replica's own chains: the last of each, and more where a run would become longer
+    /// than a run may be.
+    fn seal(&self, batch: &mut Batch) {
+        let mut chains: BTreeMap<(RepoId, OriginId), Vec<usize>> = BTreeMap::new();
+        for (i, entry) in batch.entries.iter().enumerate() {
+            if entry.own {
+                let chain = chains.entry((entry.repo, entry.origin)).or_default();
+                chain.push(i);
+            }
+        }
+        for ((repo, origin), chain) in chains {
+            let place = self.seal_place(repo, origin);
+            let (mut count, mut bytes) = (0, 0);
+            for &i in &chain {
+                let entry = &mut batch.entries[i];
+                count += 1;
+                bytes += entry.body.len();
+                let full = count == RUN_CHANGE_SETS_MAX || bytes >= RUN_BYTES_MAX;
+                if full || chain.last() == Some(&i) {
+                    let text = place.text(entry.sequence, entry.hash);
+                    entry.seal = Some(Seal(self.identity.sign(&text)));
+                    (count, bytes) = (0, 0);
+                }
+            }
+        }
+    }
+
+    /// The records of a commit are durable.
+    ///
+    /// # Panics
+    /// If no commit with this token is out.
+    pub fn committed(&mut self, now: Time, token: CommitToken) {
+        self.advance_to(now);
+        if self.failed.is_some() {
+            return;
+        }
+        let out = self.in_flight.take().expect("a commit is out");
+        assert_eq!(out.token, token, "one commit is out at a time");
+        for (id, checkpoint) in out.checkpoints {
+            self.put_checkpoint(id, checkpoint);
+        }
+        self.finish(out.batch);
+        self.ask();
+        self.checkpoint_if_idle();
+    }
+
+    /// Everything in a batch is durable: tells everybody.
+    fn finish(&mut self, batch: Batch) {
+        if let Some(bound) = batch.clock_bound {
+            self.clock.bound_committed(bound);
+        }
+        let mut advanced: BTreeMap<RepoId, BTreeMap<OriginId, Sequence>> = BTreeMap::new();
+        let mut own = OwnChains::new();
+        for entry in batch.entries {
+            let repo = self.repo_mut(entry.repo);
+            repo.journal.committed(entry.origin, entry.sequence);
+            let stream = repo
+                .streams
+                .get_mut(&entry.origin)
+                .expect("what was committed has a stream");
+            // A record may be written again, to seal the end of an earlier life.
+            stream.stored = stream.stored.max(entry.sequence);
+            if entry.seal.is_some() {
+                stream.sealed = stream.sealed.max(entry.sequence);
+                advanced
+                    .entry(entry.repo)
+                    .or_default()
+                    .insert(entry.origin, stream.sealed);
+            }
+            if entry.own {
+                let chain = own
+                    .entry((entry.repo, entry.origin))
+                    .or_insert((entry.sequence, Vec::new()));
+                chain.1.push(SealedBytes {
+                    body: entry.body,
+                    seal: entry.seal,
+                });
+            }
+        }
+        for delivery in batch.deliveries {
+            self.tell(delivery);
+        }
+        self.witness(!own.is_empty());
+        self.announce(own, &advanced, &batch.sources);
+    }
+
+    fn witness(&mut self, saved: bool) {
+        let due = self.now >= self.witnessed_at.plus_millis(WITNESS_INTERVAL_MS);
+        if !(saved && (due || self.closing)) {
+            return;
+        }
+        self.witnessed_at = self.now;
+        let acknowledged = self
+            .repos
+            .values()
+            .filter_map(|repo| Some((repo.id, repo.streams.get(&self.origin)?.stored)))
+            .collect();
+        let mark = encode_witness(&Witness {
+            origin: self.origin,
+            acknowledged,
+        });
+        self.put(Output::Witness(mark));
+    }
+
+    /// A checkpoint is in the store.
+    ///
+    /// # Panics
+    /// If no checkpoint with this token is out.
+    pub fn checkpointed(&mut self, now: Time, token: CheckpointToken) {
+        self.advance_to(now);
+        let out = self
+            .checkpoints
+            .remove(&token)
+            .expect("a checkpoint with this token is out");
+        let repo = self.repo_mut(out.repo);
+        repo.state.checkpoint_done(out.checkpoint);
+        repo.checkpointing = false;
+        self.counters.checkpoints += 1;
+        self.checkpoint_if_idle();
+    }
+
+    /// Takes the checkpoints that are due if nothing merged is missing in the journal.
+    pub(super) fn checkpoint_if_idle(&mut self) {
+        let idle = self.in_flight.is_none()
+            && self.batch.is_empty()
+            && self.failed.is_none()
+            && self.repos.values().all(|repo| repo.holds.is_idle());
+        if !idle {
+            return;
+        }
+        for id in self.due_checkpoints() {
+            if let Some(checkpoint) = self.repo(id).state.take_checkpoint() {
+                self.put_checkpoint(id, checkpoint);
+            }
+        }
+    }
+
+    fn put_checkpoint(&mut self, id: RepoId, mut checkpoint: Checkpoint) {
+        let now = self.now;
+        let repo = self.repo_mut(id);
+        repo.checkpointing = true;
+        repo.checkpointed_at = now;
+        self.tokens += 1;
+        let token = CheckpointToken(self.tokens);
+        let changes = std::mem::take(&mut checkpoint.changes);
+        let out = CheckpointOut {
+            repo: id,
+            checkpoint,
+        };
+        self.checkpoints.insert(token, out);
+        self.put(Output::Checkpoint { token, changes });
+    }
+
+    fn due_checkpoints(&self) -> Vec<RepoId> {
+        self.repos
+            .values()
+            .filter(|repo| {
+                self.checkpoint_due_of(repo)
+                    .is_some_and(|at| at <= self.now)
+            })
+            .map(|repo| repo.id)
+            .collect()
+    }
+
+    fn checkpoint_due_of(&self, repo: &Repo) -> Option<Time> {
+        let dirty = repo.state.dirty_bytes();
+        if repo.checkpointing || dirty == 0 || self.failed.is_some() {
+            return None;
+        }
+        if self.closing || dirty > self.config.checkpoint_dirty_bytes {
+            return Some(self.now);
+        }
+        Some(
+            repo.checkpointed_at
+                .plus_millis(self.config.checkpoint_interval_ms),
+        )
+    }
+
+    /// When [`Replica::checkpoint_if_idle`] has something to do. While a commit is out it is
+    /// called when that is through.
+    pub(super) fn checkpoint_due(&self) -> Time {
+        if self.in_flight.is_some() {
+            return Time(u64::MAX);
+        }
+        self.repos
+            .values()
+            .filter_map(|repo| self.checkpoint_due_of(repo))
+            .min()
+            .unwrap_or(Time(u64::MAX))
+    }
+
+    /// The store has failed. From now on nothing is written: saves are refused, reads go on. The
+    /// driver is to open the store again, and a replica on it.
+    pub fn storage_failed(&mut self, now: Time, error: StorageError) {
+        self.advance_to(now);
+        self.fail(error);
+    }
+
+    pub(super) fn fail(&mut self, error: StorageError) {
+        if self.failed.is_some() {
+            return;
+        }
+        self.failed = Some(error.clone());
+        let out = self.in_flight.take().map(|out| out.batch);
+        let gathered = std::mem::take(&mut self.batch);
+        for delivery in out
+            .into_iter()
+            .chain([gathered])
+            .flat_map(|batch| batch.deliveries)
+        {
+            if let Some((ticket, _)) = delivery.saved {
+                self.put(Output::SaveFailed {
+                    ticket,
+                    error: error.clone(),
+                });
+            }
+        }
+        self.alarm(Alarm::Storage(error));
+    }
+}

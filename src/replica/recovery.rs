@@ -1,0 +1,446 @@
+//! Opening: from what a life has left behind to a replica that goes on.
+//!
+//! The state's last checkpoint says what has been applied. What the journal has above that is
+//! read, verified and merged again in one pass, this replica's own chains and those of others
+//! alike; what waited before waits again. At a gap or a damaged record a stream ends: what follows
+//! is as if it had never come, and is fetched again.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use rand::{RngCore, SeedableRng};
+use rand_chacha::ChaCha20Rng;
+
+use super::clock::Clock;
+use super::commit::{Batch, Entry};
+use super::gossip::Gossip;
+use super::journal::{Journal, JournalReader};
+use super::members::Membership;
+use super::output::Alarm;
+use super::ready::Holds;
+use super::status::Counters;
+use super::stream::{Reached, Stream, Streams, Tip};
+use super::{Identity, Replica, ReplicaConfig, Repo};
+use crate::codec::change_set::{chain_hash, decode};
+use crate::codec::{journal, key, mark};
+use crate::merge::{ReadError, State};
+use crate::model::{Birth, ChangeSet, OriginId, Predecessor, PublicKey, RepoId, Sequence, Time};
+use crate::storage::{Storage, StorageError};
+
+/// Records read from the journal at a time.
+const PAGE_RECORDS: usize = 64;
+/// Notes of the replica's own read at most: members, and origins in quarantine.
+const NOTES_MAX: usize = 1 << 20;
+
+/// Why a replica could not be opened. Nothing has been written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The founder is not the one whose hash is the cluster's id.
+    #[error("the founder does not belong to the cluster: the configuration is damaged")]
+    Founder,
+    /// The state could not be read.
+    #[error(transparent)]
+    State(#[from] ReadError),
+    /// The journal could not be read.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The state has applied what the journal has not (any more).
+    #[error(
+        "the journal of `{}` lacks change set {sequence} of origin {origin}, which the state has \
+         applied ({reason}); make the state again with `leveret verify --rebuild`",
+        repo.name()
+    )]
+    Journal {
+        /// The repository.
+        repo: RepoId,
+        /// The origin.
+        origin: OriginId,
+        /// Its number.
+        sequence: Sequence,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// What was found of one stream.
+struct Found {
+    stream: Stream,
+    /// The first number that should follow and is missing or damaged, and how.
+    damage: Option<(Sequence, String)>,
+    /// The last records, without a seal, if the stream is to be sealed at its end.
+    unsealed: Option<Entry>,
+    /// The greatest time of what the state has not applied.
+    newest: Time,
+}
+
+impl Replica {
+    /// Opens the replica whose state and journal are in `storage`. `seed` is 32 fresh random
+    /// bytes: everything that is drawn in this life comes from it. `now` is the physical time.
+    ///
+    /// # Errors
+    /// If the store can not be read, or is not that of this cluster. Nothing has been written.
+    pub fn open(
+        config: ReplicaConfig,
+        identity: Identity,
+        storage: Arc<dyn Storage>,
+        seed: [u8; 32],
+        now: Time,
+    ) -> Result<Self, OpenError> {
+        if config.founder.cluster() != config.cluster {
+            return Err(OpenError::Founder);
+        }
+        let mut replica = Self {
+            clock: Clock::new(OriginId([1; 16]), config.skew_max_ms),
+            config,
+            identity,
+            rng: ChaCha20Rng::from_seed(seed),
+            now,
+            origin: OriginId([0; 16]),
+            nonce: [0; 16],
+            repos: BTreeMap::new(),
+            membership: Membership::default(),
+            gossip: Gossip::default(),
+            batch: Batch::default(),
+            in_flight: None,
+            checkpoints: BTreeMap::new(),
+            outputs: VecDeque::new(),
+            counters: Counters::default(),
+            tickets: 0,
+            tokens: 0,
+            witnessed_at: Time(0),
+            failed: None,
+            closing: false,
+        };
+        replica.draw_origin();
+        replica.clock = Clock::new(replica.origin, replica.config.skew_max_ms);
+        replica.recall_notes(storage.as_ref())?;
+        for id in RepoId::ALL {
+            replica.open_repo(id, &storage)?;
+        }
+        replica.check_witness(storage.as_ref())?;
+        replica.merge_ready();
+        if let Some(error) = replica.failed.take() {
+            return Err(error.into());
+        }
+        replica.settle();
+        Ok(replica)
+    }
+
+    /// Draws a fresh origin.
+    pub(super) fn draw_origin(&mut self) {
+        loop {
+            self.rng.fill_bytes(&mut self.nonce);
+            self.origin = Birth::origin(&self.identity.public(), &self.nonce);
+            let unused = |repo: &Repo| !repo.streams.contains_key(&self.origin);
+            if self.origin != OriginId([0; 16]) && self.repos.values().all(unused) {
+                return;
+            }
+        }
+    }
+
+    /// Draws from another seed from here on.
+    pub(super) fn reseed(&mut self, seed: [u8; 32]) {
+        self.rng = ChaCha20Rng::from_seed(seed);
+    }
+
+    /// Reads the bound of the clock and the keys of members.
+    fn recall_notes(&mut self, storage: &dyn Storage) -> Result<(), OpenError> {
+        if let Some(bytes) = storage.get(&key::clock())?
+            && let Ok(bound) = mark::decode_clock(&bytes)
+        {
+            self.clock.resume(self.now, bound);
+        }
+        self.membership.learn(self.config.founder.key);
+        let (from, to) = key::members();
+        for (key, _) in storage.scan(&from, &to, NOTES_MAX)? {
+            if let Some(member) = key::parse_member(&key) {
+                self.membership.learn(member);
+            }
+        }
+        Ok(())
+    }
+
+    fn open_repo(&mut self, id: RepoId, storage: &Arc<dyn Storage>) -> Result<(), OpenError> {
+        let state = State::open(id, storage.clone(), self.config.cache_bytes)?;
+        let mut repo = Repo {
+            id,
+            journal: Journal::new(id, storage.clone()),
+            streams: Streams::new(),
+            holds: Holds::default(),
+            predecessor: None,
+            checkpointed_at: self.now,
+            checkpointing: false,
+            state,
+        };
+        let heads = repo.state.latest().heads().clone();
+        let mut quarantined = BTreeMap::new();
+        let (from, to) = key::quarantines(id);
+        for (key, value) in storage.scan(&from, &to, NOTES_MAX)? {
+            if let (Some(origin), Ok(last)) =
+                (key::parse_quarantine(&key), mark::decode_sequence(&value))
+            {
+                quarantined.insert(origin, last);
+            }
+        }
+        let mut origins = repo.journal.reader().origins()?;
+        origins.extend(heads.keys());
+        origins.sort();
+        origins.dedup();
+        let own_key = self.identity.public();
+        let mut newest_own = Time(0);
+        for origin in origins {
+            let applied = heads
+                .get(&origin)
+                .map_or(Reached::default(), |head| Reached {
+                    sequence: head.sequence,
+                    time: head.time,
+                });
+            self.clock.resume(self.now, applied.time);
+            let Some(mut found) = find_stream(&mut repo, origin, applied, own_key)? else {
+                let reason = "its first record is missing or damaged".to_owned();
+                self.alarm(Alarm::Journal {
+                    repo: id,
+                    origin,
+                    sequence: Sequence(1),
+                    reason,
+                });
+                continue;
+            };
+            found.stream.quarantined = quarantined.get(&origin).copied();
+            if let Some((sequence, reason)) = found.damage {
+                self.alarm(Alarm::Journal {
+                    repo: id,
+                    origin,
+                    sequence,
+                    reason,
+                });
+            }
+            if found.stream.key == own_key {
+                // What this replica has made is never from the future to it.
+                self.clock.resume(self.now, found.newest);
+                if found.stream.tip.time > newest_own {
+                    newest_own = found.stream.tip.time;
+                    repo.predecessor = Some(predecessor(origin, found.stream.tip));
+                }
+            }
+            if let Some(entry) = found.unsealed {
+                self.enqueue(entry);
+            }
+            repo.streams.insert(origin, found.stream);
+            repo.holds.look_at(origin);
+        }
+        self.repos.insert(id, repo);
+        Ok(())
+    }
+
+    /// Reports what had been acknowledged and is not in the journal.
+    fn check_witness(&mut self, storage: &dyn Storage) -> Result<(), OpenError> {
+        let Ok(Some(bytes)) = storage.last_witness() else {
+            return Ok(());
+        };
+        let Ok(witness) = mark::decode_witness(&bytes) else {
+            return Ok(());
+        };
+        let origin = witness.origin;
+        for (repo, acknowledged) in witness.acknowledged {
+            let found = self
+                .repos
+                .get(&repo)
+                .and_then(|repo| repo.streams.get(&origin))
+                .map_or(Sequence(0), |stream| stream.stored);
+            if found < acknowledged {
+                self.alarm(Alarm::TailLost {
+                    repo,
+                    origin,
+                    found,
+                    acknowledged,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// What was merged while opening is durable and nobody has watched: publishes it untold.
+    fn settle(&mut self) {
+        self.batch.forget_deliveries();
+        self.outputs
+            .retain(|output| !matches!(output, super::Output::Event(_)));
+        for repo in self.repos.values() {
+            repo.state.publish(repo.state.latest().version());
+        }
+        self.membership.stale = true;
+        self.refresh_members();
+    }
+}
+
+impl Repo {
+    /// This replica goes on under a fresh origin.
+    pub(super) fn remember_predecessor(&mut self, before: OriginId) {
+        if let Some(stream) = self.streams.get(&before)
+            && stream.tip != Tip::NONE
+        {
+            self.predecessor = Some(predecessor(before, stream.tip));
+        }
+    }
+}
+
+fn predecessor(origin: OriginId, tip: Tip) -> Predecessor {
+    Predecessor {
+        origin,
+        sequence: tip.sequence,
+        hash: tip.hash,
+    }
+}
+
+/// Reads what the journal has of an origin above what the state has applied. Nothing if it has no
+/// readable beginning and nothing of it was applied.
+fn find_stream(
+    repo: &mut Repo,
+    origin: OriginId,
+    applied: Reached,
+    own_key: PublicKey,
+) -> Result<Option<Found>, OpenError> {
+    let id = repo.id;
+    let reader = repo.journal.reader().clone();
+    let lacking = |sequence: Sequence, reason: String| OpenError::Journal {
+        repo: id,
+        origin,
+        sequence,
+        reason,
+    };
+    let first = match reader.change_set(origin, Sequence(1)) {
+        Ok(Some(first)) => first,
+        Ok(None) | Err(StorageError::Damaged(_)) if applied.sequence == Sequence(0) => {
+            return Ok(None);
+        }
+        Ok(None) => return Err(lacking(Sequence(1), "it is missing".into())),
+        Err(error) => return Err(error.into()),
+    };
+    let Some(birth) = first.birth else {
+        return Err(lacking(Sequence(1), "it tells of no birth".into()));
+    };
+    let mut stream = Stream::new(birth.key);
+    stream.applied = applied;
+    stream.counted_held = applied.sequence;
+    if applied.sequence > Sequence(0) {
+        let record = reader
+            .record(origin, applied.sequence)?
+            .ok_or_else(|| lacking(applied.sequence, "it is missing".into()))?;
+        let head =
+            decode(&record.body).map_err(|error| lacking(applied.sequence, error.to_string()))?;
+        if head.id.time != applied.time {
+            return Err(lacking(applied.sequence, "another one is there".into()));
+        }
+        stream.resume(Tip {
+            sequence: applied.sequence,
+            hash: chain_hash(&record.body),
+            time: applied.time,
+        });
+        stream.sealed = last_seal(&reader, origin, applied.sequence)?;
+    }
+    let mut found = Found {
+        stream,
+        damage: None,
+        unsealed: None,
+        newest: Time(0),
+    };
+    read_tail(repo, &reader, origin, &mut found)?;
+    let stream = &mut found.stream;
+    stream.stored = stream.tip.sequence;
+    found.newest = stream.tip.time;
+    if stream.key == own_key && stream.sealed < stream.stored {
+        let record = reader
+            .record(origin, stream.stored)?
+            .ok_or_else(|| lacking(stream.stored, "it is missing".into()))?;
+        found.unsealed = Some(Entry {
+            repo: id,
+            origin,
+            sequence: stream.stored,
+            hash: stream.tip.hash,
+            body: record.body.into(),
+            seal: None,
+            own: true,
+        });
+    }
+    Ok(Some(found))
+}
+
+/// Follows the chain above what is known of it, as far as it holds.
+fn read_tail(
+    repo: &mut Repo,
+    reader: &JournalReader,
+    origin: OriginId,
+    found: &mut Found,
+) -> Result<(), OpenError> {
+    loop {
+        let after = found.stream.tip.sequence;
+        let page = reader.page(origin, after, PAGE_RECORDS)?;
+        if page.is_empty() {
+            return Ok(());
+        }
+        for (sequence, bytes) in page {
+            let tip = found.stream.tip;
+            let next = tip.sequence.next();
+            match follow(repo.id, origin, tip, sequence, &bytes) {
+                Ok((change_set, sealed, length)) => {
+                    found.stream.advance(Tip {
+                        sequence: next,
+                        hash: chain_hash(&bytes[bytes.len() - length..]),
+                        time: change_set.id.time,
+                    });
+                    if sealed {
+                        found.stream.sealed = next;
+                    }
+                    repo.journal.keep(Arc::new(change_set), length);
+                }
+                Err(reason) => {
+                    found.damage = Some((next, reason));
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// Whether a record continues a chain: its change set, whether it is sealed, its length.
+fn follow(
+    repo: RepoId,
+    origin: OriginId,
+    tip: Tip,
+    sequence: Sequence,
+    bytes: &[u8],
+) -> Result<(ChangeSet, bool, usize), String> {
+    if sequence != tip.sequence.next() {
+        return Err("it is missing".into());
+    }
+    let record = journal::decode(bytes).map_err(|error| error.to_string())?;
+    let change_set = decode(record.body).map_err(|error| error.to_string())?;
+    if change_set.repo != repo
+        || change_set.id.origin != origin
+        || change_set.sequence != sequence
+        || change_set.previous != tip.hash
+    {
+        return Err("it does not continue the one before it".into());
+    }
+    Ok((change_set, record.seal.is_some(), record.body.len()))
+}
+
+/// The last sealed number up to `sequence`.
+fn last_seal(
+    reader: &JournalReader,
+    origin: OriginId,
+    sequence: Sequence,
+) -> Result<Sequence, StorageError> {
+    let mut at = sequence;
+    while at > Sequence(0) {
+        match reader.record(origin, at) {
+            Ok(Some(record)) if record.seal.is_some() => return Ok(at),
+            Ok(Some(_)) => at = Sequence(at.0 - 1),
+            // Nothing can be offered past what can not be read.
+            Ok(None) | Err(StorageError::Damaged(_)) => return Ok(Sequence(0)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(at)
+}
