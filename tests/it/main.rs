@@ -4,6 +4,7 @@ mod cases;
 mod cli;
 mod convergence;
 mod daemon;
+mod daemons;
 mod engine;
 mod floors;
 mod golden_state;
