@@ -33,7 +33,11 @@ pub(crate) async fn run() -> Result<String, Failure> {
     if let Some(Event::Commit(commit)) = observer.next().await {
         for set in &commit.change_sets {
             let message = set.message.as_deref().unwrap_or_default();
-            println!("{} changes by {}: {message}", commit.changes.len(), set.author);
+            println!(
+                "{} changes by {}: {message}",
+                commit.changes.len(),
+                set.author
+            );
         }
     }
 

@@ -91,6 +91,13 @@ impl Failure {
     }
 }
 
+/// An error of a floor below, with what to do about it if it does not say that itself.
+fn advised(error: &dyn std::error::Error, advice: &str) -> anyhow::Error {
+    let what = error.to_string();
+    let advice = if what.contains("; ") { "" } else { advice };
+    Failure::error(what, advice)
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what)?;

@@ -62,7 +62,7 @@ pub use model::{
 #[cfg(feature = "net")]
 pub use peer::{
     ChangeSetInfo, CloseError, CommitEvent, CreateTokenError, Durability, Event, ImportError,
-    ImportFailure, ImportReport, JoinError, JoinToken, Log, LogEntry, LogError, Observer, OpenError,
-    Peer, PeerInfo, PeerOptions, PeerStatus, Receipt, RepoStatus, SaveError, Session, SessionError,
-    Target, TreeFormat, WaitError,
+    ImportFailure, ImportReport, JoinError, JoinToken, Log, LogEntry, LogError, Observer,
+    OpenError, Peer, PeerInfo, PeerOptions, PeerStatus, Receipt, RepoStatus, SaveError, Session,
+    SessionError, Target, TreeFormat, WaitError,
 };

@@ -1,7 +1,7 @@
 //! The peer: the driver that owns a replica, and what people embed.
 //!
 //! The replica below is a state machine without input or output. This floor gives it a directory
-//! ([`directory`]), a store and a thread that writes to it (`disk`), a queue for all that happens
+//! (`directory`), a store and a thread that writes to it (`disk`), a queue for all that happens
 //! and a thread that works it off (`core`, `engine`), and connections (`network`, `dial`,
 //! `connection`, `join`); and it gives people sessions, observers, history, import and export.
 //! HTTP and the command line are left to the floors above.

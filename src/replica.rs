@@ -48,8 +48,8 @@ pub use output::{
 };
 pub use recovery::OpenError;
 pub use save::SaveError;
-pub use verify::{PROBLEMS_MAX, Verified, verify};
 pub use status::{Counters, HeldReason, PeerStatus, RepoStatus, Status};
+pub use verify::{PROBLEMS_MAX, Verified, verify};
 
 use clock::Clock;
 use commit::{Batch, CheckpointOut, InFlight};
@@ -84,6 +84,8 @@ pub struct Replica {
     tokens: u64,
     /// When the witness mark was put out last.
     witnessed_at: Time,
+    /// Whether anything has been acknowledged since.
+    unwitnessed: bool,
     /// Set once the store has failed. From then on nothing is written.
     failed: Option<StorageError>,
     closing: bool,
@@ -154,6 +156,7 @@ impl Replica {
         self.wake_future();
         self.gossip_timeout();
         self.checkpoint_if_idle();
+        self.witness();
     }
 
     /// When [`Replica::handle_timeout`] has something to do, if no input comes before.
@@ -169,6 +172,7 @@ impl Replica {
         self.advance_to(now);
         self.closing = true;
         self.checkpoint_if_idle();
+        self.witness();
     }
 
     /// Whether, after [`Replica::close`], nothing is left to be written, or the store has failed.

@@ -158,7 +158,10 @@ fn refused(error: replica::SaveError) -> ApiError {
             StatusCode::PAYLOAD_TOO_LARGE,
             "nothing of this save was applied; divide it",
         ),
-        Refusal::Busy => (StatusCode::SERVICE_UNAVAILABLE, "nothing was changed; repeat it"),
+        Refusal::Busy => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "nothing was changed; repeat it",
+        ),
         Refusal::ReadOnly(StorageError::Full(_)) => (
             StatusCode::INSUFFICIENT_STORAGE,
             "nothing was changed; make room on the daemon's disk, and saves go on by themselves",

@@ -15,13 +15,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
 use super::error::ApiError;
-use super::request::{Asked, blocking, node_path};
+use super::request::{Asked, blocking, check_length, node_path, too_long};
 use super::stream::{self, Pieces};
 use super::{IMPORT_BYTES_MAX, IMPORTS_MAX, Shared};
 use crate::model::path::NodePath;
@@ -29,6 +29,9 @@ use crate::peer::ImportReport;
 
 /// Bytes of the body that are written to the file at once.
 const WRITE_BYTES: usize = 1 << 20;
+
+/// What the body is called in errors.
+const WHAT: &str = "file";
 
 /// The parameters of the request.
 #[derive(Debug, Default, serde::Deserialize)]
@@ -42,8 +45,10 @@ pub(super) struct Query {
 pub(super) async fn import(
     State(shared): State<Shared>,
     Asked(query): Asked<Query>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
+    check_length(&headers, IMPORT_BYTES_MAX, WHAT)?;
     let path = node_path(query.path.as_deref())?;
     let Ok(permit) = Arc::clone(&shared.imports).try_acquire_owned() else {
         return Err(ApiError::new(
@@ -83,10 +88,16 @@ struct Answer {
 }
 
 impl Answer {
-    /// Sends a line; false if nobody listens any more.
-    fn line(&mut self, line: &Value) -> bool {
-        let bytes = Bytes::from(format!("{line}\n"));
-        self.pieces.blocking_send(Ok(bytes)).is_ok()
+    /// Sends a line. If nobody listens any more there is nobody to tell.
+    fn line(&mut self, line: &Value) {
+        let _ = self
+            .pieces
+            .blocking_send(Ok(Bytes::from(format!("{line}\n"))));
+    }
+
+    /// Sends a line that can be left out when many wait already.
+    fn line_if_there_is_room(&mut self, line: &Value) {
+        let _ = self.pieces.try_send(Ok(Bytes::from(format!("{line}\n"))));
     }
 }
 
@@ -109,7 +120,7 @@ impl Job<'_> {
         file.rewind().map_err(spool_failed)?;
         let mut progress = |report: &ImportReport| {
             // If nobody listens any more the import goes on: it is wanted all the same.
-            answer.line(&json!({
+            answer.line_if_there_is_room(&json!({
                 "event": "saved",
                 "id": report.ids.last().map(ToString::to_string),
                 "nodes_done": report.nodes_added + report.nodes_found - 1,
@@ -188,11 +199,7 @@ async fn receive(mut body: Body, spool: &Path) -> Result<File, ApiError> {
             }
         }
         if total > IMPORT_BYTES_MAX {
-            return Err(ApiError::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                format!("the file is longer than {IMPORT_BYTES_MAX} bytes"),
-                "nothing was changed; divide the file",
-            ));
+            return Err(too_long(IMPORT_BYTES_MAX, WHAT));
         }
         if waiting.len() >= WRITE_BYTES || last {
             (file, waiting) = blocking(move || {

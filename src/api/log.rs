@@ -4,14 +4,16 @@ use std::io;
 
 use axum::extract::State;
 use axum::response::Response;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::error::ApiError;
+use super::read::member_name;
 use super::request::{Asked, blocking, node_path, repository, turn};
 use super::{LOG_MAX, Shared, stream};
-use crate::model::Timestamp;
+use crate::merge::Snapshot;
 use crate::model::id::Time;
-use crate::peer::LogEntry;
+use crate::model::{RepoId, Timestamp};
+use crate::peer::{Log, LogError};
 
 /// Bytes that are gathered before they are sent.
 const PIECE_BYTES: usize = 64 << 10;
@@ -45,6 +47,7 @@ pub(super) async fn log(
     let path = path.map(|path| node_path(Some(path))).transpose()?;
     let limit = query.limit.min(LOG_MAX);
     let turn = turn(&shared.requests).await?;
+    let members = shared.peer.snapshot_in(RepoId::SYSTEM);
     let mut history = blocking(move || {
         let snapshot = shared.peer.snapshot_in(repo);
         let below = match path {
@@ -58,8 +61,8 @@ pub(super) async fn log(
     tokio::task::spawn_blocking(move || {
         let mut text = String::new();
         for _ in 0..limit {
-            match history.next_entry() {
-                Ok(Some(entry)) => text.push_str(&format!("{}\n", entry_json(&entry))),
+            match next_line(&mut history, &members) {
+                Ok(Some(line)) => text.push_str(&line),
                 Ok(None) => break,
                 Err(error) => {
                     tracing::warn!(%error, "the log was not sent whole");
@@ -82,15 +85,24 @@ pub(super) async fn log(
     Ok(response)
 }
 
-fn entry_json(entry: &LogEntry) -> Value {
-    json!({
+fn next_line(history: &mut Log, members: &Snapshot) -> Result<Option<String>, LogError> {
+    let Some(entry) = history.next_entry()? else {
+        return Ok(None);
+    };
+    let name = match &entry.author {
+        Some(author) => member_name(members, author)?,
+        None => None,
+    };
+    let line = json!({
         "id": entry.id.to_string(),
         "sequence": entry.sequence.0,
         "author": entry.author.map(|key| key.to_string()),
+        "author_name": name,
         "time": rfc3339(entry.id.time),
         "message": entry.message.as_deref(),
         "operations": entry.operations,
-    })
+    });
+    Ok(Some(format!("{line}\n")))
 }
 
 /// A time of the clock as RFC 3339, to the millisecond; nothing past the year 9999.

@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 use super::error::ApiError;
 use super::request::{Asked, Place, blocking, node_path, repository, turn};
 use super::{NODE_CHILDREN_MAX, Shared, outline, stream};
-use crate::merge::{NodeInfo, ReadTree, Snapshot};
-use crate::model::NodeId;
+use crate::merge::{NodeInfo, ReadError, ReadTree, Snapshot};
 use crate::model::json::value_text;
 use crate::model::path::NodePath;
+use crate::model::{NodeId, PropertyName, PublicKey};
 use crate::peer::TreeFormat;
 
 /// The parameters of `GET /v1/tree`.
@@ -202,4 +202,22 @@ pub(super) async fn refs(
     })
     .await?;
     Ok(super::status::json_answer(&answer))
+}
+
+/// What people call a member; nothing if it has no name. `members` is a state of `system`.
+pub(super) fn member_name(
+    members: &Snapshot,
+    key: &PublicKey,
+) -> Result<Option<String>, ReadError> {
+    let (Ok(path), Ok(name)) = (format!("/members/{key}").parse(), PropertyName::new("name"))
+    else {
+        return Ok(None);
+    };
+    let Some(node) = members.resolve(&path)? else {
+        return Ok(None);
+    };
+    Ok(match members.property(node, &name)? {
+        Some(crate::model::Value::Str(name)) => Some(name.to_string()),
+        _ => None,
+    })
 }

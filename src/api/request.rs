@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
 use tokio::sync::watch::Receiver;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -89,6 +90,26 @@ pub(super) async fn blocking<T: Send + 'static>(
         Err(error) if error.is_panic() => Err(ApiError::internal("a request broke an invariant")),
         Err(_) => Err(ApiError::ending()),
     }
+}
+
+/// Refuses a body that says itself that it is too long, before any of it has come.
+pub(super) fn check_length(headers: &HeaderMap, max: u64, what: &str) -> Result<(), ApiError> {
+    let length = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > max) {
+        return Err(too_long(max, what));
+    }
+    Ok(())
+}
+
+/// A body is longer than it may be.
+pub(super) fn too_long(max: u64, what: &str) -> ApiError {
+    ApiError::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        format!("the {what} is longer than {max} bytes"),
+        "nothing was changed; divide it",
+    )
 }
 
 /// Waits for a turn.

@@ -1,15 +1,14 @@
 //! `POST /v1/apply`: saves from operation lines.
 
 use axum::body::Bytes;
-use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest as _, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
 use super::error::ApiError;
-use super::request::{Asked, blocking, turn};
+use super::request::{Asked, blocking, check_length, too_long, turn};
 use super::{APPLY_BYTES_MAX, Shared};
 use crate::model::id::RepoId;
 use crate::model::script::{self, ScriptSave};
@@ -31,14 +30,17 @@ pub(super) struct Query {
 pub(super) async fn apply(
     State(shared): State<Shared>,
     Asked(query): Asked<Query>,
-    body: Result<Bytes, BytesRejection>,
+    request: Request,
 ) -> Result<Response, ApiError> {
-    let body = body.map_err(|rejection| {
-        ApiError::new(
-            rejection.status(),
-            format!("the script can not be taken: {}", rejection.body_text()),
-            format!("at most {APPLY_BYTES_MAX} bytes of UTF-8; divide it"),
-        )
+    check_length(request.headers(), APPLY_BYTES_MAX as u64, "script")?;
+    let body = Bytes::from_request(request, &()).await;
+    let body = body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => too_long(APPLY_BYTES_MAX as u64, "script"),
+        status => ApiError::new(
+            status,
+            format!("the script did not come whole: {}", rejection.body_text()),
+            "nothing was saved; try again",
+        ),
     })?;
     let script = std::str::from_utf8(&body).map_err(|error| {
         ApiError::bad(
@@ -47,8 +49,8 @@ pub(super) async fn apply(
         )
     })?;
     let saves = script::parse_script(script).map_err(|error| {
-        let line = error.line;
-        ApiError::bad(error, "nothing was saved; correct it and try again").with("line", line)
+        let hint = "nothing was saved; correct it and try again";
+        ApiError::bad(error.reason, hint).with("line", error.line)
     })?;
     if saves.is_empty() {
         return Err(ApiError::bad(
@@ -86,11 +88,7 @@ fn one(
     loop {
         let mut session = peer.session_in(RepoId::MAIN);
         session.overwrite(query.overwrite);
-        let at = |line: usize, error: ApiError| {
-            error
-                .prefixed(format_args!("line {line}: "))
-                .with("line", line)
-        };
+        let at = |line: usize, error: ApiError| error.with("line", line);
         if let Some(message) = &query.message {
             session.set_message(message)?;
         }

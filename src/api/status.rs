@@ -90,7 +90,11 @@ fn status_json(status: &PeerStatus) -> Value {
 }
 
 fn applied_text(repo: &RepoStatus) -> String {
-    listed(repo.applied.iter().map(|(origin, sequence)| (origin, *sequence)))
+    listed(
+        repo.applied
+            .iter()
+            .map(|(origin, sequence)| (origin, *sequence)),
+    )
 }
 
 fn repo_json(repo: &RepoStatus) -> Value {
@@ -164,7 +168,9 @@ pub(super) async fn health(State(shared): State<Shared>) -> Response {
     if status.ready {
         return ([(header::CONTENT_TYPE, stream::TEXT)], "ok\n").into_response();
     }
-    let reason = status.failure.unwrap_or_else(|| "the store is not open".into());
+    let reason = status
+        .failure
+        .unwrap_or_else(|| "the store is not open".into());
     ApiError::new(
         StatusCode::SERVICE_UNAVAILABLE,
         format!("nothing is saved: {reason}"),
@@ -183,7 +189,9 @@ pub(super) async fn metrics(State(shared): State<Shared>) -> Response {
 fn metrics_text(status: &PeerStatus) -> String {
     let mut text = String::new();
     let mut gauge = |name: &str, value: u64| {
-        text.push_str(&format!("# TYPE leveret_{name} gauge\nleveret_{name} {value}\n"));
+        text.push_str(&format!(
+            "# TYPE leveret_{name} gauge\nleveret_{name} {value}\n"
+        ));
     };
     gauge("ready", status.ready.into());
     gauge("isolated", status.isolated.into());
@@ -192,9 +200,19 @@ fn metrics_text(status: &PeerStatus) -> String {
     gauge("peers", status.peers.len() as u64);
     let connected = status.peers.iter().filter(|peer| peer.connected).count();
     gauge("peers_connected", connected as u64);
-    gauge("lag", status.peers.iter().filter_map(|peer| peer.lag).max().unwrap_or(0));
+    gauge(
+        "lag",
+        status
+            .peers
+            .iter()
+            .filter_map(|peer| peer.lag)
+            .max()
+            .unwrap_or(0),
+    );
     for (name, count) in status.state.counters.entries() {
-        text.push_str(&format!("# TYPE leveret_{name} counter\nleveret_{name} {count}\n"));
+        text.push_str(&format!(
+            "# TYPE leveret_{name} counter\nleveret_{name} {count}\n"
+        ));
     }
     let of_repo = |repo: &RepoStatus| {
         let mut counts = repo.merge.entries().to_vec();

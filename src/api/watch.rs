@@ -9,14 +9,14 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use super::read::value_json;
+use super::read::{member_name, value_json};
 use super::request::{Asked, Place, blocking, stopped};
 use super::status::heads_text;
 use super::stream::{self, Pieces};
 use super::{Shared, WATCHES_MAX};
 use crate::merge::{Change, ReadError, ReadTree, Snapshot};
-use crate::model::NodeId;
 use crate::model::name::NodeName;
+use crate::model::{NodeId, RepoId};
 use crate::peer::{CommitEvent, Event};
 
 /// Streams the events of a subtree until the client goes away or the daemon ends.
@@ -46,7 +46,9 @@ pub(super) async fn watch(
         while open {
             let line = tokio::select! {
                 event = observer.next() => match event {
-                    Some(Event::Commit(event)) => commit(event).await,
+                    Some(Event::Commit(event)) => {
+                        commit(event, shared.peer.snapshot_in(RepoId::SYSTEM)).await
+                    }
                     Some(Event::Lagged(now)) => lagged(&now),
                     None => break,
                 },
@@ -73,9 +75,9 @@ fn lagged(now: &Snapshot) -> Value {
 }
 
 /// A commit as JSON; if its state can not be read any more, that it was missed.
-async fn commit(event: Arc<CommitEvent>) -> Value {
+async fn commit(event: Arc<CommitEvent>, members: Snapshot) -> Value {
     let snapshot = event.snapshot.clone();
-    match blocking(move || Ok(describe(&event)?)).await {
+    match blocking(move || Ok(describe(&event, &members)?)).await {
         Ok(line) => line,
         Err(error) => {
             tracing::warn!(?error, "an event could not be told");
@@ -84,20 +86,18 @@ async fn commit(event: Arc<CommitEvent>) -> Value {
     }
 }
 
-fn describe(event: &CommitEvent) -> Result<Value, ReadError> {
-    let sets: Vec<Value> = event
-        .change_sets
-        .iter()
-        .map(|set| {
-            json!({
-                "id": set.id.to_string(),
-                "sequence": set.sequence.0,
-                "author": set.author.to_string(),
-                "message": set.message.as_deref(),
-                "local": set.local,
-            })
-        })
-        .collect();
+fn describe(event: &CommitEvent, members: &Snapshot) -> Result<Value, ReadError> {
+    let mut sets = Vec::with_capacity(event.change_sets.len());
+    for set in &event.change_sets {
+        sets.push(json!({
+            "id": set.id.to_string(),
+            "sequence": set.sequence.0,
+            "author": set.author.to_string(),
+            "author_name": member_name(members, &set.author)?,
+            "message": set.message.as_deref(),
+            "local": set.local,
+        }));
+    }
     let mut changes = Vec::with_capacity(event.changes.len());
     for change in &event.changes {
         changes.push(change_json(&event.snapshot, change)?);

@@ -134,10 +134,12 @@ impl Saving {
         if !lines {
             return Err(error);
         }
-        Err(error.context(match saved.len() {
+        let line = super::text::member(&answer, "line");
+        let before = match saved.len() {
             0 => "nothing was saved".to_owned(),
             1 => "the first save was made, and nothing of the next".to_owned(),
             many => format!("the first {many} saves were made, and nothing of the next"),
-        }))
+        };
+        Err(error.context(format!("{before}: line {line}")))
     }
 }

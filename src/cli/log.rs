@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::client::{Daemon, Query, Repository};
-use super::text::{member, short};
+use super::text::{author, member};
 
 /// Print the change sets, newest first
 #[derive(clap::Args)]
@@ -37,7 +37,7 @@ impl Log {
         }
         let mut answer = answer;
         while let Some((_, entry)) = answer.next_line()? {
-            let author = short(entry["author"].as_str().unwrap_or_default());
+            let author = author(&entry);
             let count = entry["operations"].as_u64().unwrap_or_default();
             let noun = if count == 1 {
                 "operation"

@@ -15,8 +15,8 @@ pub(crate) struct Set {
     name: String,
     /// The value: JSON; bytes as {"$bytes": "base64"}, a time as {"$time": "RFC 3339"}, a
     /// reference as {"$ref": "node id"}
-    #[arg(allow_hyphen_values = true)]
-    json: String,
+    #[arg(value_name = "JSON", allow_hyphen_values = true)]
+    value: String,
     #[command(flatten)]
     saving: Saving,
 }
@@ -109,11 +109,11 @@ fn word(text: &str) -> String {
 
 impl Set {
     pub(crate) fn run(self, out: &mut dyn Write) -> anyhow::Result<()> {
-        let value = parse_value(&self.json).map_err(|error| {
+        let value = parse_value(&self.value).map_err(|error| {
             Failure::error(
                 format!(
                     "the value `{}`: {error}",
-                    super::text::clipped(&self.json, 80)
+                    super::text::clipped(&self.value, 80)
                 ),
                 "a text needs quotes of its own: '\"text\"'",
             )

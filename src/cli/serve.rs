@@ -11,9 +11,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::Failure;
+use super::{Failure, advised};
 use crate::api::{Api, BindError};
-use crate::peer::{Durability, JoinToken, Peer, PeerOptions};
+use crate::peer::{Durability, JoinToken, OpenError, Peer, PeerOptions};
 
 /// How long requests that are under way may take when the daemon ends.
 const ANSWERS_TIME: Duration = Duration::from_millis(400);
@@ -131,7 +131,9 @@ impl Serve {
         if let Some(address) = self.advertise {
             options = options.advertise(address.to_string());
         }
-        Ok(Peer::open(&self.data, options).await?)
+        Peer::open(&self.data, options)
+            .await
+            .map_err(|error| advised(&error, open_advice(&error)))
     }
 
     /// What to say when the API can not listen. If that is because another daemon has the same
@@ -187,6 +189,18 @@ impl Serve {
     }
 }
 
+fn open_advice(error: &OpenError) -> &'static str {
+    match error {
+        OpenError::Bind(_) => "choose another address with --listen",
+        OpenError::Option(_) => "give another one",
+        OpenError::Join(_) => "check that a member of the cluster runs there, and try again",
+        OpenError::Store { .. } | OpenError::Replica(_) => {
+            "`leveret verify` says more, and `--rebuild` may help"
+        }
+        _ => "try again",
+    }
+}
+
 fn has_contents(directory: &Path) -> bool {
     std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some())
 }
@@ -200,7 +214,9 @@ async fn end(answering: JoinHandle<std::io::Result<()>>, peer: Peer) -> anyhow::
         Err(_) => abort.abort(),
     }
     match tokio::time::timeout(CLOSE_TIME, peer.close()).await {
-        Ok(closed) => Ok(closed?),
+        Ok(closed) => {
+            closed.map_err(|error| advised(&error, "look at the disk, and start it again"))
+        }
         Err(_) => {
             tracing::warn!("not everything was put in its place; the next start does that");
             Ok(())

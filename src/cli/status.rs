@@ -7,6 +7,9 @@ use serde_json::Value;
 use super::client::Daemon;
 use super::text::{member, printable, short};
 
+/// Counters that people see even when they are 0.
+const COUNTERS_SHOWN: [&str; 5] = ["clashes", "handed_back", "late", "rewinds", "skipped"];
+
 /// Print the replica's heads, digest, peers and counters
 #[derive(clap::Args)]
 pub(crate) struct Status {
@@ -31,7 +34,9 @@ impl Status {
             line(out, name, &member(&status, name))?;
         }
         for (name, value) in status["counters"].as_object().into_iter().flatten() {
-            line(out, &printable(name), &super::text::shown(value))?;
+            if *value != 0 || COUNTERS_SHOWN.contains(&name.as_str()) {
+                line(out, &printable(name), &super::text::shown(value))?;
+            }
         }
         for warning in status["warnings"].as_array().into_iter().flatten() {
             line(out, "warning", &super::text::shown(warning))?;

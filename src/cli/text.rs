@@ -31,6 +31,14 @@ pub(crate) fn short(id: &str) -> String {
     printable(id).chars().take(8).collect()
 }
 
+/// Who made a change set: a name, or the first digits of a key.
+pub(crate) fn author(set: &Value) -> String {
+    match set["author_name"].as_str() {
+        Some(name) if !name.is_empty() => printable(name),
+        _ => short(set["author"].as_str().unwrap_or("-")),
+    }
+}
+
 /// At most so many characters of a text, with an ellipsis where it was cut.
 pub(crate) fn clipped(text: &str, max: usize) -> String {
     if text.chars().count() <= max {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::Failure;
+use super::{Failure, advised};
 use crate::peer::{VerifyReport, verify};
 use crate::replica::Verified;
 
@@ -28,10 +28,8 @@ pub(crate) struct Verify {
 
 impl Verify {
     pub(crate) fn run(self, out: &mut dyn Write) -> anyhow::Result<()> {
-        let report = verify(&self.data, self.rebuild).map_err(|error| {
-            let advice = "stop the daemon that uses it, or name another directory";
-            Failure::error(error.to_string(), advice)
-        })?;
+        let report = verify(&self.data, self.rebuild)
+            .map_err(|error| advised(&error, "look at the disk, and try again"))?;
         if self.json {
             writeln!(out, "{}", report_json(&report))?;
         } else {
@@ -54,7 +52,10 @@ impl Verify {
         };
         let noun = if problems == 1 { "problem" } else { "problems" };
         let place = self.data.display();
-        Err(Failure::error(format!("{problems} {noun} in {place}"), advice))
+        Err(Failure::error(
+            format!("{problems} {noun} in {place}"),
+            advice,
+        ))
     }
 }
 
@@ -78,7 +79,11 @@ fn describe(out: &mut dyn Write, repo: &Verified) -> std::io::Result<()> {
         writeln!(out, "  {problem}")?;
     }
     if repo.problem_count > repo.problems.len() as u64 {
-        writeln!(out, "  and {} more", repo.problem_count - repo.problems.len() as u64)?;
+        writeln!(
+            out,
+            "  and {} more",
+            repo.problem_count - repo.problems.len() as u64
+        )?;
     }
     Ok(())
 }

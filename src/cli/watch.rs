@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::Failure;
 use super::client::{Daemon, Query, Repository};
-use super::text::{clipped, member, short, shown};
+use super::text::{author, clipped, member, shown};
 use crate::model::id::ChangeSetId;
 
 /// Most changes of one event that are spelt out for people.
@@ -106,18 +106,12 @@ fn commit(event: &Value) -> String {
     out
 }
 
-fn author(set: &Value) -> String {
-    match set["author_name"].as_str() {
-        Some(name) if !name.is_empty() => super::text::printable(name),
-        _ => short(set["author"].as_str().unwrap_or_default()),
-    }
-}
-
 fn describe(change: &Value) -> String {
     let path = member(change, "path");
     match change["change"].as_str().unwrap_or_default() {
         "appeared" => format!("+{path}"),
         "vanished" => format!("-{path}"),
+        "moved" if change["from"].is_null() => format!("moved to {}", member(change, "to")),
         "moved" => format!("{} -> {}", member(change, "from"), member(change, "to")),
         "ordered" => format!("{path} reordered"),
         "property" => {

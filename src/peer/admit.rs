@@ -70,7 +70,10 @@ impl Core {
 }
 
 fn ending() -> Refusal {
-    (RefusalCode::ShuttingDown, "this replica is about to end".into())
+    (
+        RefusalCode::ShuttingDown,
+        "this replica is about to end".into(),
+    )
 }
 
 impl Engine {

@@ -178,10 +178,7 @@ impl Dialler {
 }
 
 /// Dials one address; a connection that comes of it runs in a task of its own.
-async fn attempt(
-    network: Arc<Network>,
-    goal: Goal,
-) -> (Goal, Result<End, ConnectError>) {
+async fn attempt(network: Arc<Network>, goal: Goal) -> (Goal, Result<End, ConnectError>) {
     let (key, address) = &goal;
     let hello = network.hello(None);
     match dial(&network.endpoint, address, *key, &hello).await {

@@ -21,10 +21,13 @@ const REOPEN_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Room that a full disk must have again before the store is opened anew, in bytes.
 const ROOM_BYTES_MIN: u64 = 24 << 20;
 
+/// Journal records of one commit.
+type Records = Vec<(Key, Vec<u8>)>;
+
 /// What the storage thread has to do.
 #[derive(Default)]
 struct Jobs {
-    commits: VecDeque<(CommitToken, Vec<(Key, Vec<u8>)>)>,
+    commits: VecDeque<(CommitToken, Records)>,
     checkpoints: VecDeque<(CheckpointToken, Vec<Change>)>,
     /// Only the newest counts.
     witness: Option<Vec<u8>>,
@@ -39,7 +42,7 @@ pub(super) struct Disk {
 }
 
 enum Job {
-    Commit(CommitToken, Vec<(Key, Vec<u8>)>),
+    Commit(CommitToken, Records),
     Witness(Vec<u8>),
     Checkpoint(CheckpointToken, Vec<Change>),
     Stop,
@@ -51,7 +54,7 @@ impl Disk {
     }
 
     /// Asks for a commit. A replica has one out at a time, so the queue needs no bound.
-    pub(super) fn commit(&self, token: CommitToken, records: Vec<(Key, Vec<u8>)>) {
+    pub(super) fn commit(&self, token: CommitToken, records: Records) {
         self.jobs().commits.push_back((token, records));
         self.bell.notify_one();
     }
@@ -97,14 +100,11 @@ impl Disk {
             if jobs.stop {
                 return Job::Stop;
             }
-            jobs = self
-                .bell
-                .wait(jobs)
-                .unwrap_or_else(PoisonError::into_inner);
+            jobs = self.bell.wait(jobs).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    fn next_commit(&self) -> Option<(CommitToken, Vec<(Key, Vec<u8>)>)> {
+    fn next_commit(&self) -> Option<(CommitToken, Records)> {
         self.jobs().commits.pop_front()
     }
 

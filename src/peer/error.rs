@@ -39,7 +39,9 @@ pub enum OpenError {
     #[error("{0}")]
     Option(String),
     /// A token was given, and the directory belongs to another cluster.
-    #[error("the data directory belongs to the cluster {found}, and the token is for {wanted}; join with a new directory")]
+    #[error(
+        "the data directory belongs to the cluster {found}, and the token is for {wanted}; join with a new directory"
+    )]
     OtherCluster {
         /// What it belongs to.
         found: ClusterId,
@@ -47,7 +49,9 @@ pub enum OpenError {
         wanted: ClusterId,
     },
     /// No token was given, and the directory was about to join a cluster.
-    #[error("joining the cluster {0} was begun and not finished; open the directory with a token of that cluster")]
+    #[error(
+        "joining the cluster {0} was begun and not finished; open the directory with a token of that cluster"
+    )]
     JoinUnfinished(ClusterId),
     /// The cluster could not be joined.
     #[error(transparent)]

@@ -14,9 +14,7 @@ use tokio::task::AbortHandle;
 use super::clock;
 use super::core::{Core, Input};
 use super::dial::Dialler;
-use super::error::{
-    CloseError, CreateTokenError, LogError, OpenError, SessionError, WaitError,
-};
+use super::error::{CloseError, CreateTokenError, LogError, OpenError, SessionError, WaitError};
 use super::import::{Import, ImportFailure, ImportReport};
 use super::log::{Log, LogEntry};
 use super::network::Network;

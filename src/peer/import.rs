@@ -12,7 +12,9 @@ use super::error::{ImportError, SessionError};
 use super::session::{Session, Target, find};
 use crate::merge::{Draft, ReadTree};
 use crate::model::json::tree::{TreeItem, TreeReader};
-use crate::model::{ChangeSetId, NodeId, NodeName, NodePath, PathStep, PropertyName, RepoId, Value};
+use crate::model::{
+    ChangeSetId, NodeId, NodeName, NodePath, PathStep, PropertyName, RepoId, Value,
+};
 
 /// Nodes of the file after which a save is made.
 const NODES_PER_SAVE: usize = 1_000;
@@ -148,7 +150,9 @@ impl<'a> Import<'a> {
     }
 
     fn top(&self) -> &Open {
-        self.open.last().expect("a node is open until the tree ends")
+        self.open
+            .last()
+            .expect("a node is open until the tree ends")
     }
 
     fn is_full(&self) -> bool {

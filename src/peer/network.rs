@@ -157,7 +157,10 @@ impl Network {
             return refuse(RefusalCode::Unable, "this replica takes no connections");
         }
         if hello.cluster != Some(self.cluster.cluster) {
-            let reason = format!("this replica belongs to the cluster {}", self.cluster.cluster);
+            let reason = format!(
+                "this replica belongs to the cluster {}",
+                self.cluster.cluster
+            );
             return Err((RefusalCode::OtherCluster, reason));
         }
         if let Some(other) = self.ends().get(&end)

@@ -325,12 +325,12 @@ impl<'a> Filter<'a> {
     fn change(&mut self, change: &Change) -> Result<Option<Change>, ReadError> {
         let root = self.root;
         Ok(match change {
-            Change::Appeared { node, parent, .. } => (*node == root
-                || self.after.holds(root, *parent)?)
-            .then(|| change.clone()),
-            Change::Vanished { node, parent, .. } => (*node == root
-                || self.before.holds(root, *parent)?)
-            .then(|| change.clone()),
+            Change::Appeared { node, parent, .. } => {
+                (*node == root || self.after.holds(root, *parent)?).then(|| change.clone())
+            }
+            Change::Vanished { node, parent, .. } => {
+                (*node == root || self.before.holds(root, *parent)?).then(|| change.clone())
+            }
             Change::Moved { node, from, to } => {
                 let was = *node == root || self.before.holds(root, from.0)?;
                 let is = *node == root || self.after.holds(root, to.0)?;

@@ -43,11 +43,7 @@ pub(super) async fn open_on(
     let mut directory = blocking(move || Directory::open(&owned)).await??;
     let identity = Identity::from_seed(directory.seed());
     let any = SocketAddr::from(([0, 0, 0, 0], 0));
-    let endpoint = Endpoint::bind(
-        options.listen.unwrap_or(any),
-        &identity,
-        Limits::default(),
-    )?;
+    let endpoint = Endpoint::bind(options.listen.unwrap_or(any), &identity, Limits::default())?;
     let listen = options.listen.and_then(|_| endpoint.local_addr().ok());
     let addresses = match listen {
         Some(bound) if options.advertise.is_empty() => own_address(bound).into_iter().collect(),
@@ -57,8 +53,7 @@ pub(super) async fn open_on(
         key: identity.public(),
         instance: clock::random(),
     };
-    let (cluster, joined) =
-        settle(&mut directory, &endpoint, me, &options, &addresses).await?;
+    let (cluster, joined) = settle(&mut directory, &endpoint, me, &options, &addresses).await?;
 
     let mut config = ReplicaConfig::new(Founder {
         key: cluster.founder,
@@ -156,8 +151,7 @@ async fn settle(
         (Membership::Joining(cluster), None) => Err(OpenError::JoinUnfinished(cluster)),
         (_, Some(token)) => {
             directory.set_joining(token.cluster())?;
-            let (file, joined) =
-                join::join(endpoint, me, &options.name, addresses, token).await?;
+            let (file, joined) = join::join(endpoint, me, &options.name, addresses, token).await?;
             directory.set_cluster(file.clone())?;
             Ok((file, Some(joined)))
         }

@@ -205,12 +205,7 @@ impl Session {
     ///
     /// # Errors
     /// If there is no such node.
-    pub fn inc(
-        &mut self,
-        target: impl Target,
-        name: &str,
-        delta: i64,
-    ) -> Result<(), SessionError> {
+    pub fn inc(&mut self, target: impl Target, name: &str, delta: i64) -> Result<(), SessionError> {
         let node = find(&self.draft, &target)?;
         Ok(self.draft.inc(node, &PropertyName::new(name)?, delta)?)
     }

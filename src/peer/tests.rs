@@ -1,0 +1,178 @@
+//! The driver over stores that fail on demand.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::open::open_on;
+use super::store::OpenStore;
+use super::{Event, Peer, PeerOptions, SaveError};
+use crate::merge::ReadTree as _;
+use crate::model::{RepoId, Value};
+use crate::storage::memory::{Fault, MemoryStorage};
+use crate::storage::{Change, Key, Storage, StorageError};
+
+/// A store in memory that outlives those who open it, as a disk does.
+#[derive(Clone, Default)]
+struct Disk {
+    current: Arc<Mutex<Arc<MemoryStorage>>>,
+    opened: Arc<Mutex<usize>>,
+}
+
+struct Handle(Arc<MemoryStorage>);
+
+impl Disk {
+    fn store(&self) -> Arc<MemoryStorage> {
+        self.current.lock().unwrap().clone()
+    }
+
+    fn opener(&self) -> OpenStore {
+        let disk = self.clone();
+        Arc::new(move |_| {
+            let mut current = disk.current.lock().unwrap();
+            *current = Arc::new(current.crash());
+            *disk.opened.lock().unwrap() += 1;
+            Ok(Box::new(Handle(current.clone())))
+        })
+    }
+}
+
+impl Storage for Handle {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        self.0.get(key)
+    }
+    fn scan(&self, from: &[u8], to: &[u8], n: usize) -> Result<Vec<(Key, Vec<u8>)>, StorageError> {
+        self.0.scan(from, to, n)
+    }
+    fn scan_back(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        n: usize,
+    ) -> Result<Vec<(Key, Vec<u8>)>, StorageError> {
+        self.0.scan_back(from, to, n)
+    }
+    fn append(&self, records: &[(Key, Vec<u8>)]) -> Result<(), StorageError> {
+        self.0.append(records)
+    }
+    fn checkpoint(
+        &self,
+        changes: &[Change],
+        between: &mut dyn FnMut() -> Result<(), StorageError>,
+    ) -> Result<(), StorageError> {
+        self.0.checkpoint(changes, between)
+    }
+    fn witness(&self, mark: &[u8]) -> Result<(), StorageError> {
+        self.0.witness(mark)
+    }
+    fn last_witness(&self) -> Result<Option<Vec<u8>>, StorageError> {
+        self.0.last_witness()
+    }
+    fn size_on_disk(&self) -> u64 {
+        self.0.size_on_disk()
+    }
+}
+
+async fn set(peer: &Peer, value: i64) -> Result<(), SaveError> {
+    let mut session = peer.session();
+    session.set("/a", "x", value).unwrap();
+    session.save().await.map(drop)
+}
+
+async fn open(disk: &Disk) -> (tempfile::TempDir, Peer) {
+    let directory = tempfile::tempdir().unwrap();
+    let peer = open_on(directory.path(), PeerOptions::default(), disk.opener())
+        .await
+        .unwrap();
+    let mut session = peer.session();
+    session.add("/a").unwrap();
+    session.save().await.unwrap();
+    set(&peer, 1).await.unwrap();
+    (directory, peer)
+}
+
+async fn until_ready(peer: &Peer) {
+    for _ in 0..1_000 {
+        if peer.status().await.ready {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the store was not opened again");
+}
+
+#[tokio::test]
+async fn after_a_failed_write_saves_are_refused_reads_go_on_and_the_store_is_opened_again() {
+    for kept in [0, 1] {
+        let disk = Disk::default();
+        let (_directory, peer) = open(&disk).await;
+        let mut observer = peer.observe("/a").unwrap();
+        let error = StorageError::Io("the cable was pulled".into());
+        disk.store().fail_next(Fault::Fail { error, kept });
+
+        let failed = set(&peer, 2).await.unwrap_err();
+        assert!(matches!(failed, SaveError::Uncertain(_)), "{failed}");
+        assert!(
+            failed.to_string().contains("the cable was pulled"),
+            "{failed}"
+        );
+        let refused = set(&peer, 3).await.unwrap_err();
+        assert!(matches!(refused, SaveError::Refused(_)), "{refused}");
+        let status = peer.status().await;
+        assert!(!status.ready && status.failure.unwrap().contains("the cable"));
+        assert_eq!(peer.session().get("/a", "x").unwrap(), Some(Value::Int(1)));
+
+        until_ready(&peer).await;
+        assert_eq!(*disk.opened.lock().unwrap(), 2);
+        // What an uncertain save came to shows now.
+        let found = peer.session().get("/a", "x").unwrap().unwrap();
+        assert_eq!(found, Value::Int(1 + kept as i64));
+        let Some(Event::Lagged(snapshot)) = observer.next().await else {
+            panic!("observers start over from what is there");
+        };
+        let node = snapshot.resolve(&"/a".parse().unwrap()).unwrap().unwrap();
+        let x = "x".parse().unwrap();
+        assert_eq!(snapshot.property(node, &x).unwrap(), Some(found));
+        set(&peer, 4).await.unwrap();
+        assert!(matches!(observer.next().await, Some(Event::Commit(_))));
+        assert_eq!(peer.log(RepoId::MAIN, None, 10).unwrap().len(), 3 + kept);
+        peer.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_waited_out() {
+    let disk = Disk::default();
+    let (_directory, peer) = open(&disk).await;
+    disk.store().set_full(true);
+    let failed = set(&peer, 2).await.unwrap_err();
+    assert!(failed.to_string().contains("full"), "{failed}");
+    assert_eq!(peer.session().get("/a", "x").unwrap(), Some(Value::Int(1)));
+    disk.store().set_full(false);
+    until_ready(&peer).await;
+    set(&peer, 3).await.unwrap();
+    assert_eq!(peer.session().get("/a", "x").unwrap(), Some(Value::Int(3)));
+}
+
+#[tokio::test]
+async fn a_peer_whose_store_has_failed_closes_and_says_so() {
+    let disk = Disk::default();
+    let (_directory, peer) = open(&disk).await;
+    let error = StorageError::Io("gone".into());
+    disk.store().fail_next(Fault::Fail { error, kept: 0 });
+    set(&peer, 2).await.unwrap_err();
+    let error = peer.close().await.unwrap_err();
+    assert!(error.to_string().contains("gone"), "{error}");
+}
+
+#[tokio::test]
+async fn a_snapshot_of_a_store_that_was_closed_gives_errors_and_no_panic() {
+    let disk = Disk::default();
+    let (_directory, peer) = open(&disk).await;
+    let snapshot = peer.snapshot();
+    peer.close().await.unwrap();
+    // From memory, or an error: never something else.
+    match snapshot.resolve(&"/a".parse().unwrap()) {
+        Ok(found) => assert!(found.is_some()),
+        Err(error) => assert!(error.to_string().contains("closed"), "{error}"),
+    }
+}

@@ -54,7 +54,9 @@ pub enum VerifyError {
 /// # Errors
 /// If it can not be checked. What is wrong in it is told in the report.
 pub fn verify(directory: &Path, rebuild: bool) -> Result<VerifyReport, VerifyError> {
-    if !directory.is_dir() {
+    // Opening would make one of what is empty.
+    let is_something = std::fs::read_dir(directory).is_ok_and(|mut files| files.next().is_some());
+    if !is_something {
         return Err(VerifyError::Nothing(directory.to_owned()));
     }
     let open = Directory::open(directory)?;

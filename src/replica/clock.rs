@@ -33,9 +33,8 @@ pub(super) struct Clock {
     hlc: HLC,
     last: Time,
     skew_max_ms: u64,
-    /// Nothing above this has been given out or seen, as far as the disk knows.
-    durable_bound: Time,
-    /// The same, once the commit that is out or gathered is through.
+    /// Nothing above this has been given out or seen, as the disk knows once the commit that is
+    /// out or gathered is through.
     bound: Time,
 }
 
@@ -54,7 +53,6 @@ impl Clock {
             hlc,
             last: Time(0),
             skew_max_ms,
-            durable_bound: Time(0),
             bound: Time(0),
         }
     }
@@ -120,11 +118,6 @@ impl Clock {
         self.last
     }
 
-    /// Whether the disk knows of a bound that covers this time.
-    pub(super) fn is_bounded(&self, time: Time) -> bool {
-        time <= self.durable_bound
-    }
-
     /// The bound to put on disk with the next commit, if the last one does not cover the times in
     /// use any more.
     pub(super) fn next_bound(&mut self) -> Option<Time> {
@@ -134,11 +127,6 @@ impl Clock {
         let ahead = AHEAD_MAX_MS.min(self.skew_max_ms / 4);
         self.bound = Time(self.last.plus_millis(ahead).0.min(CEILING.0 - 1));
         Some(self.bound)
-    }
-
-    /// The commit with this bound is through.
-    pub(super) fn bound_committed(&mut self, bound: Time) {
-        self.durable_bound = self.durable_bound.max(bound);
     }
 }
 
@@ -203,14 +191,10 @@ mod tests {
     fn the_bound_on_disk_is_renewed_only_when_it_does_not_cover_the_times_in_use() {
         let mut clock = clock();
         let first = clock.stamp(NOW).unwrap();
-        assert!(!clock.is_bounded(first));
         let bound = clock.next_bound().unwrap();
         assert!(bound > first);
         clock.stamp(NOW.plus_millis(50)).unwrap();
         assert_eq!(clock.next_bound(), None);
-        assert!(!clock.is_bounded(first), "not before the commit");
-        clock.bound_committed(bound);
-        assert!(clock.is_bounded(first));
         clock.stamp(NOW.plus_millis(200)).unwrap();
         assert!(clock.next_bound().is_some());
     }

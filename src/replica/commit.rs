@@ -57,8 +57,6 @@ pub(super) struct Batch {
     deliveries: Vec<Delivery>,
     /// Who sent what: they are told that it is here.
     pub(super) sources: BTreeMap<ConnectionId, BTreeSet<(RepoId, OriginId)>>,
-    /// The bound of the clock among the notes.
-    clock_bound: Option<Time>,
 }
 
 impl Batch {
@@ -122,13 +120,8 @@ impl Replica {
                 .in_flight
                 .as_ref()
                 .is_none_or(|out| out.batch.deliveries.is_empty());
-        let bounded = event
-            .change_sets
-            .iter()
-            .all(|info| !info.local || self.clock.is_bounded(info.id.time));
         let at_once = self.config.durability == Durability::Relaxed
             && told
-            && bounded
             && self.on_their_way() < RELAXED_AHEAD_BYTES;
         if at_once {
             event.durable = false;
@@ -177,7 +170,6 @@ impl Replica {
             && let Some(bound) = self.clock.next_bound()
         {
             batch.notes.insert(key::clock(), encode_clock(bound));
-            batch.clock_bound = Some(bound);
         }
         let records: Vec<_> = batch
             .entries
@@ -264,9 +256,6 @@ impl Replica {
 
     /// Everything in a batch is durable: tells everybody.
     fn finish(&mut self, batch: Batch) {
-        if let Some(bound) = batch.clock_bound {
-            self.clock.bound_committed(bound);
-        }
         let mut advanced: BTreeMap<RepoId, BTreeMap<OriginId, Sequence>> = BTreeMap::new();
         let mut own = OwnChains::new();
         for entry in batch.entries {
@@ -298,15 +287,18 @@ impl Replica {
         for delivery in batch.deliveries {
             self.tell(delivery);
         }
-        self.witness(!own.is_empty());
+        self.unwitnessed |= !own.is_empty();
+        self.witness();
         self.announce(own, &advanced, &batch.sources);
     }
 
-    fn witness(&mut self, saved: bool) {
+    /// Puts out a witness mark, if it is time for one.
+    pub(super) fn witness(&mut self) {
         let due = self.now >= self.witnessed_at.plus_millis(WITNESS_INTERVAL_MS);
-        if !(saved && (due || self.closing)) {
+        if !(self.unwitnessed && (due || self.closing)) {
             return;
         }
+        self.unwitnessed = false;
         self.witnessed_at = self.now;
         let acknowledged = self
             .repos

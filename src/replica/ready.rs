@@ -181,6 +181,7 @@ impl Repo {
                         };
                         if stream.waiting() == 0 {
                             stream.future = (0, 0);
+                            stream.full = false;
                         }
                         ready.change_sets.push(change_set);
                         self.holds.wake(origin, next);

@@ -109,6 +109,7 @@ impl Replica {
             tickets: 0,
             tokens: 0,
             witnessed_at: Time(0),
+            unwitnessed: false,
             failed: None,
             closing: false,
         };

@@ -8,7 +8,7 @@ use crate::codec::change_set::{chain_hash, decode, encode};
 use crate::merge::{ChangedItem, Draft, ReadError};
 use crate::model::change_set::RULES_VERSION;
 use crate::model::limits::{CHANGE_SET_BYTES_MAX, DEPENDENCIES_MAX, OPERATIONS_MAX};
-use crate::model::{Birth, ChangeSet, ChangeSetId, Time};
+use crate::model::{Birth, ChangeSet, ChangeSetId, RepoId, Time};
 use crate::storage::StorageError;
 use std::sync::Arc;
 
@@ -199,6 +199,9 @@ impl Replica {
             own: true,
         });
         self.counters.saves += 1;
+        if repo_id == RepoId::SYSTEM {
+            self.learn_members(std::slice::from_ref(&change_set));
+        }
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
         let receipt = Receipt {

@@ -60,6 +60,8 @@ pub(super) struct Stream {
     pub(super) quarantined: Option<Sequence>,
     /// How many of those not applied were from the future when they came, and their bytes.
     pub(super) future: (usize, usize),
+    /// Whether some were not taken for want of room for those from the future.
+    pub(super) full: bool,
     /// Up to which number waiting has been counted.
     pub(super) counted_held: Sequence,
     /// The times of the newest ones, the last of them the tip's.
@@ -77,6 +79,7 @@ impl Stream {
             applied: Reached::default(),
             quarantined: None,
             future: (0, 0),
+            full: false,
             counted_held: Sequence(0),
             recent: VecDeque::new(),
         }

@@ -13,9 +13,11 @@ use crate::codec::change_set::{chain_hash, decode};
 use crate::codec::{journal, state_key};
 use crate::merge::{Heads, History, ReadError, State, StateDigest};
 use crate::model::change_set::ChainHash;
-use crate::model::{Birth, ChangeSet, ChangeSetId, ClusterId, OriginId, PublicKey, RepoId, Sequence};
+use crate::model::{
+    Birth, ChangeSet, ChangeSetId, ClusterId, OriginId, PublicKey, RepoId, Sequence,
+};
 use crate::storage::memory::MemoryStorage;
-use crate::storage::{Change, Storage, StorageError};
+use crate::storage::{Change, Key, Storage, StorageError};
 
 /// Most problems of a repository that are told one by one; the others are counted.
 pub const PROBLEMS_MAX: usize = 100;
@@ -88,7 +90,11 @@ pub fn verify(
     let mut chains = Vec::new();
     for origin in reader.origins()? {
         found.origins += 1;
-        let place = SealPlace { cluster, repo, origin };
+        let place = SealPlace {
+            cluster,
+            repo,
+            origin,
+        };
         chains.push(check_chain(&reader, place, &mut found)?);
     }
     let stored = match State::open(repo, storage.clone(), CACHE_BYTES) {
@@ -139,7 +145,10 @@ fn check_chain(
     found: &mut Verified,
 ) -> Result<Chain, StorageError> {
     let origin = place.origin;
-    let mut chain = Chain { origin, ids: Vec::new() };
+    let mut chain = Chain {
+        origin,
+        ids: Vec::new(),
+    };
     let mut author: Option<PublicKey> = None;
     let mut previous = ChainHash::default();
     let (mut at, mut sealed) = (Sequence(0), Sequence(0));
@@ -151,7 +160,8 @@ fn check_chain(
         }
         for (sequence, bytes) in page {
             found.change_sets += 1;
-            let wrong = |reason: String| format!("change set {sequence} of origin {origin}: {reason}");
+            let wrong =
+                |reason: String| format!("change set {sequence} of origin {origin}: {reason}");
             if sequence != at.next() {
                 let missing = at.next();
                 found.problem(wrong(format!("it follows a gap that begins at {missing}")));
@@ -285,7 +295,9 @@ impl History for Past<'_> {
     ) -> Result<Arc<ChangeSet>, StorageError> {
         let set = self.0.change_set(origin, sequence)?;
         set.map(Arc::new).ok_or_else(|| {
-            StorageError::Damaged(format!("change set {sequence} of origin {origin} is missing"))
+            StorageError::Damaged(format!(
+                "change set {sequence} of origin {origin} is missing"
+            ))
         })
     }
 }
@@ -369,7 +381,10 @@ fn describe((key, value): &Change) -> String {
         Some(_) => "is not what the journal makes it",
     };
     let place: String = key[2..].iter().map(|byte| format!("{byte:02x}")).collect();
-    match key.get(2..18).filter(|_| matches!(table, 'n' | 'p' | 'h' | 't')) {
+    match key
+        .get(2..18)
+        .filter(|_| matches!(table, 'n' | 'p' | 'h' | 't'))
+    {
         Some(node) => {
             let node: String = node.iter().map(|byte| format!("{byte:02x}")).collect();
             format!("node {node}: the record {table} {place} {what}")
@@ -378,22 +393,30 @@ fn describe((key, value): &Change) -> String {
     }
 }
 
+type Row = (Key, Vec<u8>);
+
 /// The rows of a range, page by page.
 struct Rows<'a> {
     storage: &'a dyn Storage,
-    from: Vec<u8>,
-    to: Vec<u8>,
-    page: std::iter::Peekable<std::vec::IntoIter<(Vec<u8>, Vec<u8>)>>,
+    from: Key,
+    to: Key,
+    page: std::iter::Peekable<std::vec::IntoIter<Row>>,
     ended: bool,
 }
 
 impl<'a> Rows<'a> {
-    fn new(storage: &'a dyn Storage, from: Vec<u8>, to: Vec<u8>) -> Self {
+    fn new(storage: &'a dyn Storage, from: Key, to: Key) -> Self {
         let page = Vec::new().into_iter().peekable();
-        Self { storage, from, to, page, ended: false }
+        Self {
+            storage,
+            from,
+            to,
+            page,
+            ended: false,
+        }
     }
 
-    fn peek(&mut self) -> Result<Option<&(Vec<u8>, Vec<u8>)>, StorageError> {
+    fn peek(&mut self) -> Result<Option<&Row>, StorageError> {
         if self.page.peek().is_none() && !self.ended {
             let page = self.storage.scan(&self.from, &self.to, PAGE_STATE)?;
             self.ended = page.len() < PAGE_STATE;

@@ -537,3 +537,72 @@ fn garbage_on_the_peers_port_harms_nobody() {
     }
     daemon.ok(&["add", "/still-here"]);
 }
+
+#[test]
+fn verify_finds_nothing_after_merges() {
+    let place = place();
+    let (dir_a, dir_b) = (place.path.join("a"), place.path.join("b"));
+    let mut a = Daemon::start(&dir_a, &[]);
+    let mut b = Daemon::start(&dir_b, &["--join", a.ok(&["token"]).trim()]);
+    let base: String = (0..20)
+        .map(|i| format!("add /n{i}\nset /n{i} x {i}\n"))
+        .collect();
+    a.with_input(&["apply"], base.as_bytes());
+    let heads = a.json(&["status", "--json"])["heads"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    b.ok(&["wait", "--for", &heads]);
+    b.ok(&["isolate", "on"]);
+    // Moves into one another, removals, edits below, equal names; interleaved in time.
+    for i in 0..10 {
+        let (j, k) = (i + 10, (i + 1) % 10);
+        a.ok(&["mv", &format!("/n{i}"), &format!("/n{j}/m")]);
+        b.ok(&["mv", &format!("/n{j}"), &format!("/n{i}/m")]);
+        a.ok(&["set", &format!("/n{j}"), "x", "\"a\""]);
+        b.ok(&["set", &format!("/n{i}/m"), "x", "\"b\""]);
+        b.ok(&["add", &format!("/n{k}/new")]);
+        a.ok(&["add", &format!("/e{i}")]);
+        b.ok(&["add", &format!("/e{i}")]);
+        a.ok(&["inc", &format!("/e{i}"), "n", "3"]);
+        b.ok(&["inc", &format!("/e{i}"), "n", "4"]);
+        a.ok(&["rm", &format!("/e{i}")]);
+    }
+    b.ok(&["isolate", "off"]);
+    let settle = |one: &Daemon, other: &Daemon| {
+        let status = one.json(&["status", "--json"]);
+        other.ok(&["wait", "--for", status["heads"].as_str().unwrap()]);
+    };
+    settle(&a, &b);
+    settle(&b, &a);
+    let (digest, tree) = (a.digest(), a.ok(&["tree", "--json"]));
+    assert_eq!(
+        (b.digest(), b.ok(&["tree", "--json"])),
+        (digest.clone(), tree.clone())
+    );
+    assert!(b.json(&["status", "--json"])["counters"]["rewinds"].as_u64() > Some(0));
+    let verify = |dir: &Path, more: &[&str]| {
+        let arguments = ["verify", "--data", dir.to_str().unwrap()];
+        run(&[&arguments, more].concat())
+    };
+    refused(&verify(&dir_a, &[]), &["in use"]);
+    assert_eq!(a.terminate().0, Some(0));
+    assert_eq!(b.terminate().0, Some(0));
+    for dir in [&dir_a, &dir_b] {
+        let ran = verify(dir, &["--json"]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        let report: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+        assert_eq!(report["sound"], true);
+        assert_eq!(report["repositories"]["main"]["digest"], digest);
+    }
+    drop(a);
+    let a = Daemon::start(&dir_a, &[]);
+    assert_eq!((a.digest(), a.ok(&["tree", "--json"])), (digest, tree));
+    refused(&verify(&place.path.join("none"), &[]), &["none"]);
+    std::fs::create_dir(place.path.join("empty")).unwrap();
+    refused(&verify(&place.path.join("empty"), &[]), &["empty"]);
+    assert_eq!(
+        std::fs::read_dir(place.path.join("empty")).unwrap().count(),
+        0
+    );
+}

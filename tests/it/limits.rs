@@ -47,7 +47,10 @@ fn the_page_of_limits_gives_every_limit_of_the_source() {
             .collect();
         assert_eq!(digits.parse(), Ok(*value), "{row}");
     }
-    for (source, marker) in [("src/model/limits.rs", "pub const "), ("src/api.rs", "pub const ")] {
+    for (source, marker) in [
+        ("src/model/limits.rs", "pub const "),
+        ("src/api.rs", "pub const "),
+    ] {
         for line in read(source).lines().filter(|line| line.starts_with(marker)) {
             let name = line[marker.len()..].split(':').next().unwrap();
             assert!(

@@ -12,3 +12,4 @@ mod library;
 mod limits;
 mod merge_costs;
 mod snapshots;
+mod verify;

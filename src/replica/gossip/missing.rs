@@ -1,0 +1,276 @@
+//! What is missing: noticed, asked for, waited for, answered.
+
+use rand::seq::IndexedRandom;
+
+use super::OFFER_DELAY_MS;
+use crate::codec::message::HEADS_MAX;
+use crate::model::{Dependency, OriginId, RepoId, Sequence, Time};
+use crate::replica::commit::BATCH_BYTES_ENOUGH;
+use crate::replica::output::ConnectionId;
+use crate::replica::{Message, Replica};
+
+/// Most requests out at a time on one connection.
+const WANTS_MAX: usize = 4;
+/// A request that brings nothing in this time is made elsewhere, in milliseconds.
+const WANT_TIMEOUT_MS: u64 = 5_000;
+/// After a request that did not help, the next one waits this long, in milliseconds.
+const RETRY_MS: u64 = 500;
+
+/// A stream of which somebody has more.
+pub(super) struct Missing {
+    /// Not asked for before.
+    pub(super) due: Time,
+    /// Whom it has been asked of, and until when that is waited for.
+    pub(super) asked: Option<(ConnectionId, Time)>,
+    /// Who has let it time out last.
+    avoid: Option<ConnectionId>,
+}
+
+impl Replica {
+    /// Somebody has this much of a stream.
+    pub(super) fn offered(
+        &mut self,
+        repo: RepoId,
+        origin: OriginId,
+        sequence: Sequence,
+        due: Time,
+    ) {
+        if self.lacks(repo, origin, sequence) {
+            self.look_for_at(repo, origin, due);
+        }
+    }
+
+    /// Whether there is more to be taken of a stream, up to a number.
+    fn lacks(&self, repo: RepoId, origin: OriginId, sequence: Sequence) -> bool {
+        if self.membership.is_refused(repo, origin) {
+            return false;
+        }
+        match self.repo(repo).streams.get(&origin) {
+            Some(stream) => {
+                stream.quarantined.is_none() && !stream.full && stream.tip.sequence < sequence
+            }
+            None => sequence > Sequence(0),
+        }
+    }
+
+    /// Asks for a stream as soon as may be, if anybody has more of it.
+    pub(in crate::replica) fn look_for(&mut self, repo: RepoId, origin: OriginId) {
+        self.look_for_at(repo, origin, self.now);
+    }
+
+    fn look_for_at(&mut self, repo: RepoId, origin: OriginId, due: Time) {
+        let missing = &mut self.gossip.missing;
+        if missing.len() >= HEADS_MAX && !missing.contains_key(&(repo, origin)) {
+            return;
+        }
+        let fresh = Missing {
+            due,
+            asked: None,
+            avoid: None,
+        };
+        let missing = missing.entry((repo, origin)).or_insert(fresh);
+        missing.due = missing.due.min(due);
+    }
+
+    /// What came is not what comes next: what lies before it is missing.
+    pub(in crate::replica) fn missing_now(
+        &mut self,
+        from: ConnectionId,
+        repo: RepoId,
+        origin: OriginId,
+        last: Sequence,
+    ) {
+        if let Some(connection) = self.gossip.connections.get_mut(&from) {
+            connection.has(repo, origin, last);
+        }
+        self.look_for(repo, origin);
+    }
+
+    /// A change set depends on one that has not come: whoever sent the one should have the other.
+    pub(in crate::replica) fn lack_dependency(
+        &mut self,
+        repo: RepoId,
+        waiting: OriginId,
+        on: Dependency,
+    ) {
+        if !self.lacks(repo, on.origin, on.sequence) {
+            return;
+        }
+        let place = (repo, waiting);
+        for (source, sent) in &self.batch.sources {
+            if let Some(connection) = self.gossip.connections.get_mut(source)
+                && sent.contains(&place)
+            {
+                connection.has(repo, on.origin, on.sequence);
+            }
+        }
+        let due = self.now.plus_millis(OFFER_DELAY_MS);
+        self.look_for_at(repo, on.origin, due);
+    }
+
+    pub(super) fn answer_want(
+        &mut self,
+        to: ConnectionId,
+        id: RepoId,
+        origin: OriginId,
+        after: Sequence,
+    ) {
+        self.counters.wants_received += 1;
+        let repo = self.repo(id);
+        let sealed = repo
+            .streams
+            .get(&origin)
+            .map_or(Sequence(0), |stream| stream.sealed);
+        let records = if after < sealed {
+            match repo.journal.reader().range(origin, after, sealed) {
+                Ok(records) => records,
+                Err(error) => return self.fail(error),
+            }
+        } else {
+            Vec::new()
+        };
+        let end = after.0.saturating_add(records.len() as u64);
+        self.counters.ranges_sent += 1;
+        let message = Message::Range {
+            repo: id,
+            origin,
+            first: Sequence(after.0.saturating_add(1)),
+            more: !records.is_empty() && end < sealed.0,
+            records,
+        };
+        self.send(to, message);
+    }
+
+    /// A range has been dealt with: it may have answered a request.
+    pub(super) fn after_range(
+        &mut self,
+        from: ConnectionId,
+        place: (RepoId, OriginId),
+        first: Sequence,
+        count: usize,
+        more: bool,
+        progress: bool,
+    ) {
+        let (repo, origin) = place;
+        let Some(connection) = self.gossip.connections.get_mut(&from) else {
+            return;
+        };
+        let answered = self
+            .gossip
+            .missing
+            .get_mut(&place)
+            .filter(|missing| missing.asked.is_some_and(|(asked, _)| asked == from));
+        if count > 0 {
+            let end = Sequence(first.0 + count as u64 - 1 + u64::from(more));
+            connection.has(repo, origin, end);
+        } else if let Some(known) = connection.known.get_mut(&repo) {
+            // It has not got what was thought.
+            known
+                .heads
+                .insert(origin, Sequence(first.0.saturating_sub(1)));
+        }
+        if let Some(missing) = answered {
+            connection.wants -= 1;
+            missing.asked = None;
+            missing.avoid = None;
+            missing.due = match progress {
+                true => self.now,
+                false => self.now.plus_millis(RETRY_MS),
+            };
+        }
+    }
+
+    /// Asks for what is missing, as far as the bounds allow.
+    pub(in crate::replica) fn ask(&mut self) {
+        if self.failed.is_some() || self.gossip.missing.is_empty() {
+            return;
+        }
+        self.give_up_waiting();
+        let wanted: Vec<_> = self.gossip.missing.keys().copied().collect();
+        // What `system` lacks comes first: it says whose chains may be taken.
+        let mut system = false;
+        for place in wanted {
+            if place.0 != RepoId::SYSTEM && system {
+                break;
+            }
+            self.ask_for(place);
+            let asked = self.gossip.missing.get(&place).is_some_and(|missing| {
+                // One who keeps us waiting for it does not keep us from the rest.
+                missing.asked.is_some() && missing.avoid.is_none()
+            });
+            system |= asked && place.0 == RepoId::SYSTEM;
+        }
+    }
+
+    /// Counts requests that were not answered in time as not made.
+    fn give_up_waiting(&mut self) {
+        let gossip = &mut self.gossip;
+        for missing in gossip.missing.values_mut() {
+            let Some((asked, _)) = missing.asked.filter(|(_, until)| *until <= self.now) else {
+                continue;
+            };
+            missing.asked = None;
+            missing.avoid = Some(asked);
+            self.counters.timeouts += 1;
+            if let Some(connection) = gossip.connections.get_mut(&asked) {
+                connection.wants -= 1;
+            }
+        }
+    }
+
+    /// Asks somebody for a stream, unless it has been asked for or its time has not come.
+    fn ask_for(&mut self, place: (RepoId, OriginId)) {
+        let (repo, origin) = place;
+        let missing = &self.gossip.missing[&place];
+        if missing.asked.is_some() {
+            return;
+        }
+        let (due, avoid) = (missing.due, missing.avoid);
+        let holders: Vec<_> = self
+            .gossip
+            .connections
+            .iter()
+            .filter(|(_, connection)| self.lacks(repo, origin, connection.knows(repo, origin)))
+            .map(|(id, connection)| (*id, connection.wants < WANTS_MAX))
+            .collect();
+        if holders.is_empty() {
+            self.gossip.missing.remove(&place);
+            return;
+        }
+        if due > self.now || self.on_their_way() > BATCH_BYTES_ENOUGH {
+            return;
+        }
+        let free: Vec<_> = holders
+            .into_iter()
+            .filter_map(|(id, free)| free.then_some(id))
+            .collect();
+        let others: Vec<_> = free
+            .iter()
+            .copied()
+            .filter(|id| Some(*id) != avoid)
+            .collect();
+        let choice = if others.is_empty() { free } else { others };
+        let Some(to) = choice.choose(&mut self.rng).copied() else {
+            return;
+        };
+        let until = self.now.plus_millis(WANT_TIMEOUT_MS);
+        if let Some(missing) = self.gossip.missing.get_mut(&place) {
+            missing.asked = Some((to, until));
+        }
+        if let Some(connection) = self.gossip.connections.get_mut(&to) {
+            connection.wants += 1;
+        }
+        let after = self
+            .repo(repo)
+            .streams
+            .get(&origin)
+            .map_or(Sequence(0), |stream| stream.tip.sequence);
+        self.counters.wants_sent += 1;
+        let message = Message::Want {
+            repo,
+            origin,
+            after,
+        };
+        self.send(to, message);
+    }
+}

@@ -1,0 +1,219 @@
+use super::world::World;
+use crate::codec::change_set::chain_hash;
+use crate::codec::{journal, key};
+use crate::model::{RepoId, Sequence, Value};
+use crate::replica::{Alarm, OpenError, Replica};
+use crate::storage::Storage;
+
+#[test]
+fn a_life_goes_on_where_the_last_one_ended_under_a_fresh_origin() {
+    let mut world = World::members(1, 120);
+    world.save_and_wait(0, "add /a\nset /a x 1");
+    let last = world.save_and_wait(0, "set /a x 2");
+    let (heads, digests) = (world.applied(0, RepoId::MAIN), world.digests(RepoId::MAIN));
+    world.crash(0);
+    world.open(0);
+    assert_eq!(world.applied(0, RepoId::MAIN), heads);
+    assert_eq!(world.digests(RepoId::MAIN), digests);
+    assert!(world.machines[0].alarms.is_empty());
+    let next = world.save_and_wait(0, "set /a x 3");
+    assert_ne!(next.id.origin, last.id.origin);
+    assert_eq!(next.sequence, Sequence(1));
+    assert!(next.id > last.id);
+    // Its birth names the end of the life before.
+    let reader = world.replica(0).journal(RepoId::MAIN);
+    let first = reader
+        .change_set(next.id.origin, Sequence(1))
+        .unwrap()
+        .unwrap();
+    let before = reader
+        .record(last.id.origin, last.sequence)
+        .unwrap()
+        .unwrap();
+    let predecessor = first.birth.unwrap().predecessor.unwrap();
+    assert_eq!(predecessor.origin, last.id.origin);
+    assert_eq!(predecessor.sequence, last.sequence);
+    assert_eq!(predecessor.hash, chain_hash(&before.body));
+}
+
+#[test]
+fn an_origin_is_born_only_with_a_save() {
+    let mut world = World::members(1, 121);
+    world.save_and_wait(0, "add /a");
+    world.run(6_000);
+    for _ in 0..5 {
+        world.crash(0);
+        world.open(0);
+        world.run(6_000);
+    }
+    assert_eq!(world.applied(0, RepoId::MAIN).len(), 1);
+    assert_eq!(world.applied(0, RepoId::SYSTEM).len(), 1);
+}
+
+#[test]
+fn checkpoints_bound_what_is_read_again() {
+    let mut world = World::members(1, 122);
+    for n in 0..50 {
+        world.save(0, &format!("add /n{n}"));
+    }
+    world.run(7_000);
+    assert!(world.replica(0).counters.checkpoints > 0);
+    assert_eq!(world.replica(0).state(RepoId::MAIN).dirty_bytes(), 0);
+    world.save_and_wait(0, "add /tail");
+    let heads = world.applied(0, RepoId::MAIN);
+    world.crash(0);
+    world.open(0);
+    assert_eq!(world.replica(0).counters.applied, 1, "the tail alone");
+    assert_eq!(world.applied(0, RepoId::MAIN), heads);
+}
+
+#[test]
+fn a_checkpoint_never_runs_ahead_of_the_journal() {
+    for seed in 0..20 {
+        let mut world = World::members(2, 200 + seed);
+        for i in 0..2 {
+            world.crash(i);
+            world.machines[i].config.checkpoint_interval_ms = 5;
+            world.open(i);
+        }
+        world.connect(0, 1);
+        for n in 0..60 {
+            let i = world.random(2);
+            world.save(i, &format!("add_unique /n{n}"));
+            let pause = world.random(6) as u64;
+            world.run(pause);
+        }
+        let victim = world.random(2);
+        // Opening checks that every applied head is in the journal.
+        world.crash(victim);
+        world.open(victim);
+        assert!(world.machines[victim].alarms.is_empty());
+        world.connect(0, 1);
+        world.converge(10_000);
+    }
+}
+
+#[test]
+fn a_gap_or_damage_in_the_journal_ends_a_stream_and_others_fill_it() {
+    for damaged in [false, true] {
+        let mut world = World::members(2, 123);
+        world.save_and_wait(0, "add /a");
+        for n in 0..6 {
+            world.save_and_wait(0, &format!("set /a x {n}"));
+        }
+        world.connect(0, 1);
+        world.converge(3_000);
+        let origin = world.replica(0).origin();
+        let storage = world.machines[1].storage.clone();
+        world.crash(1);
+        let key = key::journal(RepoId::MAIN, origin, Sequence(4));
+        let storage_after = &world.machines[1].storage;
+        if damaged {
+            let mut bytes = storage.get(&key).unwrap().unwrap();
+            bytes[40] ^= 1;
+            storage_after.append(&[(key, bytes)]).unwrap();
+        } else {
+            let remove = [(key, None)];
+            storage_after.checkpoint(&remove, &mut || Ok(())).unwrap();
+        }
+        world.open(1);
+        assert!(
+            matches!(
+                world.machines[1].alarms[..],
+                [Alarm::Journal {
+                    sequence: Sequence(4),
+                    ..
+                }]
+            ),
+            "{:?}",
+            world.machines[1].alarms
+        );
+        assert_eq!(world.get(1, "/a", "x"), Some(Value::Int(1)));
+        world.connect(0, 1);
+        world.converge(3_000);
+        assert_eq!(world.get(1, "/a", "x"), Some(Value::Int(5)));
+        // Nothing is wrong any more.
+        world.crash(1);
+        world.machines[1].alarms.clear();
+        world.open(1);
+        assert!(world.machines[1].alarms.is_empty());
+    }
+}
+
+#[test]
+fn an_unsealed_end_of_an_earlier_life_is_sealed_and_goes_to_others() {
+    let mut world = World::members(2, 124);
+    world.save_and_wait(0, "add /a");
+    let last = world.save_and_wait(0, "set /a x 1");
+    // As if a crash had cut a commit after its first record.
+    world.crash(0);
+    let storage = &world.machines[0].storage;
+    let key = key::journal(RepoId::MAIN, last.id.origin, last.sequence);
+    let bytes = storage.get(&key).unwrap().unwrap();
+    let record = journal::decode(&bytes).unwrap();
+    assert!(record.seal.is_some());
+    let unsealed = journal::encode(None, record.body);
+    storage.append(&[(key, unsealed)]).unwrap();
+    world.open(0);
+    world.connect(0, 1);
+    world.converge(3_000);
+    assert_eq!(world.get(1, "/a", "x"), Some(Value::Int(1)));
+}
+
+#[test]
+fn a_clock_that_was_set_back_makes_ids_that_rise_all_the_same() {
+    let mut world = World::members(1, 125);
+    world.machines[0].clock_ms = 3_600_000;
+    world.crash(0);
+    world.open(0);
+    let before = world.save_and_wait(0, "add /a\nset /a x 1");
+    world.crash(0);
+    world.machines[0].clock_ms = 0;
+    world.open(0);
+    assert_eq!(
+        world.get(0, "/a", "x"),
+        Some(Value::Int(1)),
+        "it is its own"
+    );
+    let after = world.save_and_wait(0, "set /a x 2");
+    assert!(after.id > before.id);
+    assert_eq!(world.held(0), 0);
+}
+
+#[test]
+fn a_journal_that_lacks_what_the_state_has_is_not_opened() {
+    let mut world = World::members(1, 126);
+    let receipt = world.save_and_wait(0, "add /a");
+    world.run(7_000);
+    world.crash(0);
+    let storage = world.machines[0].storage.clone();
+    let key = key::journal(RepoId::MAIN, receipt.id.origin, receipt.sequence);
+    storage.checkpoint(&[(key, None)], &mut || Ok(())).unwrap();
+    let machine = &world.machines[0];
+    let opened = Replica::open(
+        machine.config.clone(),
+        machine.identity.clone(),
+        storage,
+        [1; 32],
+        world.time(0),
+    );
+    let error = opened.err().unwrap();
+    assert!(matches!(error, OpenError::Journal { .. }), "{error}");
+    assert!(error.to_string().contains("verify --rebuild"), "{error}");
+}
+
+#[test]
+fn a_founder_of_another_cluster_is_refused() {
+    let world = World::strangers(1, 127);
+    let mut config = world.machines[0].config.clone();
+    config.founder.nonce[0] ^= 1;
+    let machine = &world.machines[0];
+    let opened = Replica::open(
+        config,
+        machine.identity.clone(),
+        machine.storage.clone(),
+        [1; 32],
+        world.time(0),
+    );
+    assert!(matches!(opened.err(), Some(OpenError::Founder)));
+}
