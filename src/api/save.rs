@@ -1,5 +1,7 @@
 //! `POST /v1/apply`: saves from operation lines.
 
+use std::time::{Duration, Instant};
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest as _, Request, State};
 use axum::http::{StatusCode, header};
@@ -14,9 +16,9 @@ use crate::model::id::RepoId;
 use crate::model::script::{self, ScriptSave};
 use crate::peer::{Peer, Receipt, SaveError};
 
-/// How often a save is tried again on the newest state when somebody changed the same things
-/// between its snapshot and its turn. Whoever asks for it over HTTP has seen neither.
-const TRIES: usize = 8;
+/// How long a save is tried again on newer states when somebody changed the same things between
+/// its snapshot and its turn. Whoever asks for it over HTTP has seen neither.
+const TRY_FOR: Duration = Duration::from_secs(3);
 
 /// The parameters of the request.
 #[derive(Debug, Default, serde::Deserialize)]
@@ -84,11 +86,12 @@ fn one(
     query: &Query,
 ) -> Result<Receipt, ApiError> {
     let first = save.operations.first().map_or(1, |(line, _)| *line);
-    let mut tries = TRIES;
+    let at = |line: usize, error: ApiError| error.with("line", line);
+    let begun = now();
     loop {
+        let mut progress = peer.progress();
         let mut session = peer.session_in(RepoId::MAIN);
         session.overwrite(query.overwrite);
-        let at = |line: usize, error: ApiError| error.with("line", line);
         if let Some(message) = &query.message {
             session.set_message(message)?;
         }
@@ -97,13 +100,30 @@ fn one(
                 .apply(operation)
                 .map_err(|error| at(*line, error.into()))?;
         }
-        tries -= 1;
+        let version = session.snapshot().version();
         match handle.block_on(session.save()) {
             Ok(receipt) => return Ok(receipt),
-            Err(SaveError::Changed { .. }) if tries > 0 => {}
+            Err(SaveError::Changed { .. }) if begun.elapsed() < TRY_FOR => {
+                // What changed is merged and not published yet: nothing is gained before it is.
+                let newer = async {
+                    while peer.snapshot_in(RepoId::MAIN).version() == version {
+                        if progress.changed().await.is_err() {
+                            break;
+                        }
+                    }
+                };
+                let left = TRY_FOR.saturating_sub(begun.elapsed());
+                // If nothing newer comes, the next try says why.
+                let _ = handle.block_on(async { tokio::time::timeout(left, newer).await });
+            }
             Err(error) => return Err(at(first, error.into())),
         }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the API may look at the clock")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 /// A receipt as the API gives it.

@@ -42,9 +42,10 @@ pub(crate) struct Serve {
     /// What to call this replica
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// The address that other peers reach this one by, if it is not the one it listens on
+    /// `host:port` under which other peers reach this one, if that is not where it listens; can be
+    /// given several times
     #[arg(long, value_name = "ADDR")]
-    advertise: Option<SocketAddr>,
+    advertise: Vec<String>,
     /// When a save is answered: `sync`, when it is on disk; `relaxed`, at once
     #[arg(long, value_name = "WHEN", default_value = "sync")]
     durability: When,
@@ -128,8 +129,8 @@ impl Serve {
         if let Some(name) = &self.name {
             options = options.name(name);
         }
-        if let Some(address) = self.advertise {
-            options = options.advertise(address.to_string());
+        for address in &self.advertise {
+            options = options.advertise(address);
         }
         Peer::open(&self.data, options)
             .await

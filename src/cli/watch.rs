@@ -101,7 +101,7 @@ fn commit(event: &Value) -> String {
         out.push_str(&format!("  … and {} more", changes.len() - CHANGES_MAX));
     }
     if changes.is_empty() {
-        out.push_str("  nothing to be seen");
+        out.push_str("  (no visible change)");
     }
     out
 }

@@ -30,6 +30,8 @@ const OFFER_DELAY_MS: u64 = 50;
 const PUSH_WINDOW_BYTES: usize = 4 << 20;
 /// Most pushed ranges not acknowledged by a connection.
 const PUSH_WINDOW_RANGES: usize = 1_024;
+/// Most streams whose ends are compared when digests differ.
+const ENDS_COMPARED_MAX: usize = 256;
 /// Time between two comparisons while something is known to be missing, in milliseconds.
 const TICK_BEHIND_MS: u64 = 100;
 
@@ -258,6 +260,20 @@ impl Replica {
             ours: hex(ours),
             theirs: hex(theirs),
         });
+        // It may be two histories of one length under one origin: the ends of all streams show it.
+        let ends: Vec<_> = stored_heads(&self.repo(repo).streams)
+            .into_iter()
+            .take(ENDS_COMPARED_MAX)
+            .collect();
+        for (origin, sealed) in ends {
+            let after = Sequence(sealed.0 - 1);
+            let message = Message::Want {
+                repo,
+                origin,
+                after,
+            };
+            self.send(from, message);
+        }
     }
 
     /// All of another replica's stored heads.

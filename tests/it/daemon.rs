@@ -38,6 +38,38 @@ impl From<Output> for Ran {
     }
 }
 
+/// A directory of its own for one test.
+pub(crate) struct Place {
+    _dir: tempfile::TempDir,
+    /// Where it is.
+    pub(crate) path: PathBuf,
+}
+
+/// Makes one.
+pub(crate) fn place() -> Place {
+    let dir = tempfile::tempdir().expect("there is room for one");
+    let path = dir.path().to_owned();
+    Place { _dir: dir, path }
+}
+
+/// The sample tree.
+pub(crate) fn data() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/iso-codes.json")
+}
+
+/// A bad input gets one line that names it and says what to do, and exit status 1.
+#[track_caller]
+pub(crate) fn refused(ran: &Ran, parts: &[&str]) {
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let last = ran.err.lines().last().expect("it says something");
+    assert!(last.starts_with("leveret: "), "{ran:?}");
+    assert!(last.contains("; "), "it does not say what to do: {ran:?}");
+    assert!(!ran.err.contains("panicked"), "{ran:?}");
+    for part in parts {
+        assert!(last.contains(part), "`{part}` is not in: {last}");
+    }
+}
+
 /// The program with arguments, free of what the environment may say to it.
 pub(crate) fn program<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Command {
     let mut command = Command::new(PROGRAM);

@@ -1,7 +1,8 @@
 //! The one integration-test binary: leveret as a library, and as a program.
 
+mod bad_input;
 mod cases;
-mod cli;
+mod commands;
 mod convergence;
 mod daemon;
 mod daemons;

@@ -88,6 +88,17 @@ fn a_directory_copied_while_its_owner_runs_makes_no_fork() {
 // M17
 #[test]
 fn a_fork_is_refused_and_everybody_told() {
+    check_fork(1);
+}
+
+// M17
+#[test]
+fn a_fork_of_equal_length_is_found_by_its_digest() {
+    check_fork(0);
+}
+
+/// Two lives under one origin, of which the second writes so many change sets more.
+fn check_fork(more: usize) {
     let mut world = World::members(4, 61);
     // Without a change to its own member record, it writes nowhere but in `main`.
     world.machines[3].config.addresses.clear();
@@ -113,6 +124,9 @@ fn a_fork_is_refused_and_everybody_told() {
         world.save(3, &format!("add /one{n}"));
         world.save(twin, &format!("add /two{n}"));
         world.run(20);
+    }
+    for n in 0..more {
+        world.save(twin, &format!("add /more{n}"));
     }
     world.run(500);
     assert!(world.applied(0, RepoId::MAIN).contains_key(&origin));
