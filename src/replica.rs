@@ -59,6 +59,9 @@ use members::Membership;
 use ready::Holds;
 use stream::Streams;
 
+/// A step back of the clock is taken for one from so many milliseconds on.
+const STEP_BACK_MS: u64 = 1_000;
+
 /// One replica of all repositories of a cluster.
 pub struct Replica {
     config: ReplicaConfig,
@@ -189,9 +192,19 @@ impl Replica {
                         .all(|repo| repo.state.dirty_bytes() == 0)))
     }
 
-    /// Time, as the core sees it, never goes back.
+    /// Takes note of the time. A small step back is ignored; when the clock has been set back,
+    /// what was to happen later must not wait until it is there again.
     fn advance_to(&mut self, now: Time) {
-        self.now = self.now.max(now);
+        if now.plus_millis(STEP_BACK_MS) >= self.now {
+            self.now = self.now.max(now);
+            return;
+        }
+        self.now = now;
+        self.gossip.clock_set_back(now);
+        self.witnessed_at = self.witnessed_at.min(now);
+        for repo in self.repos.values_mut() {
+            repo.checkpointed_at = repo.checkpointed_at.min(now);
+        }
     }
 
     fn repo(&self, repo: RepoId) -> &Repo {

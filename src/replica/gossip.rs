@@ -102,6 +102,16 @@ pub(super) struct Gossip {
     alarmed: BTreeMap<RepoId, [u8; 16]>,
 }
 
+impl Gossip {
+    /// Nothing waits longer than it would if it had begun now.
+    pub(super) fn clock_set_back(&mut self, now: Time) {
+        self.next_tick = now;
+        for missing in self.missing.values_mut() {
+            missing.clock_set_back(now);
+        }
+    }
+}
+
 impl Replica {
     /// A connection to another replica has come to be. Its key is verified; it need not be a
     /// member's yet.

@@ -8,7 +8,7 @@ use crate::codec::change_set::{chain_hash, decode, encode};
 use crate::merge::{ChangedItem, Draft, ReadError};
 use crate::model::change_set::RULES_VERSION;
 use crate::model::limits::{CHANGE_SET_BYTES_MAX, DEPENDENCIES_MAX, OPERATIONS_MAX};
-use crate::model::{Birth, ChangeSet, ChangeSetId, RepoId, Time};
+use crate::model::{Birth, ChangeSet, ChangeSetId, Dependency, RepoId, Time};
 use crate::storage::StorageError;
 use std::sync::Arc;
 
@@ -57,6 +57,10 @@ pub enum SaveError {
         /// How many.
         dependencies: usize,
     },
+    /// The draft was made on a state that was lost since, when the store failed and was opened
+    /// again.
+    #[error("what the session was begun on was lost when the store failed; begin a new one")]
+    Stale,
     /// More waits to be written than there may. Trying again later helps.
     #[error("the disk does not keep up with what is to be saved; try again")]
     Busy,
@@ -107,6 +111,14 @@ impl Replica {
             return Err(SaveError::Busy);
         }
         let id = draft.snapshot().repo();
+        let streams = &self.repo(id).streams;
+        let is_lost = |on: &Dependency| {
+            let stream = streams.get(&on.origin);
+            stream.is_none_or(|stream| stream.applied.sequence < on.sequence)
+        };
+        if draft.snapshot().frontier().iter().any(is_lost) {
+            return Err(SaveError::Stale);
+        }
         let items = draft.changed_since(&self.repo(id).state.latest())?;
         if !items.is_empty() {
             self.counters.refused_changed += 1;

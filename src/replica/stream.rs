@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::codec::journal::Seal;
-use crate::codec::message::{HeadList, SealedBytes};
+use crate::codec::message::{HEADS_MAX, HeadList, SealedBytes};
 use crate::model::change_set::ChainHash;
 use crate::model::{ClusterId, OriginId, PublicKey, RepoId, Sequence, Time};
 
@@ -129,12 +129,13 @@ impl Stream {
 /// The streams of a repository.
 pub(super) type Streams = BTreeMap<OriginId, Stream>;
 
-/// The stored heads as others are told them.
+/// The stored heads as others are told them: as many as fit a message.
 pub(super) fn stored_heads(streams: &Streams) -> HeadList {
     streams
         .iter()
         .filter(|(_, stream)| stream.sealed > Sequence(0))
         .map(|(origin, stream)| (*origin, stream.sealed))
+        .take(HEADS_MAX)
         .collect()
 }
 

@@ -3,6 +3,7 @@
 mod exchange;
 mod faults;
 mod held;
+mod histories;
 mod membership;
 mod opening;
 mod saving;

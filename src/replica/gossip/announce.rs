@@ -35,6 +35,9 @@ impl Replica {
         }
         for (i, &to) in order.iter().enumerate() {
             let sent = sources.get(&to);
+            if sent.is_none() && i >= 2 * FANOUT {
+                continue;
+            }
             for (repo, heads) in advanced {
                 let news: HeadList = heads
                     .iter()

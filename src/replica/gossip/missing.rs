@@ -26,6 +26,15 @@ pub(super) struct Missing {
     avoid: Option<ConnectionId>,
 }
 
+impl Missing {
+    pub(super) fn clock_set_back(&mut self, now: Time) {
+        self.due = self.due.min(now.plus_millis(RETRY_MS));
+        if let Some((_, until)) = &mut self.asked {
+            *until = now.plus_millis(WANT_TIMEOUT_MS).min(*until);
+        }
+    }
+}
+
 impl Replica {
     /// Somebody has this much of a stream.
     pub(super) fn offered(

@@ -150,3 +150,16 @@ fn a_clean_close_leaves_nothing_to_be_read_again() {
     assert_eq!(world.replica(0).counters.applied, 0);
     assert_eq!(world.get(0, "/a", "x"), Some(Value::Int(1)));
 }
+
+#[test]
+fn a_draft_on_a_state_that_was_lost_is_refused() {
+    let mut world = World::members(1, 167);
+    world.relaxed(0);
+    world.machines[0].frozen_disk = true;
+    world.save(0, "add /a");
+    let on_it = draft(&mut world, 0, &["set /a x 1"]);
+    world.crash(0);
+    world.machines[0].frozen_disk = false;
+    world.open(0);
+    assert!(matches!(world.save_draft(0, &on_it), Err(SaveError::Stale)));
+}
