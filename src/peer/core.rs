@@ -31,10 +31,16 @@ use crate::storage::StorageError;
 
 /// Most inputs that a caller works off before it hands over to the core thread.
 const INPUTS_MAX: usize = 64;
+/// Most inputs that the storage thread works off before it goes back to the disk.
+const NEWS_MAX: usize = 16;
+/// How often a caller looks whether the engine is free before it leaves its input to the holder.
+const LOOKS: usize = 8;
+/// How long it waits between two looks, in turns of a spin loop.
+const SPINS: usize = 64;
 /// Most messages from the network in a row before local inputs get their turn.
 const MESSAGES_MAX: usize = 16;
-/// Longest sleep of the core thread: a wall clock that was set back delays timers by no more.
-const SLEEP_MAX: Duration = Duration::from_secs(1);
+/// Longest sleep of the core thread, in milliseconds: a wall clock that was set back delays timers by no more.
+const SLEEP_MAX_MS: u64 = 1_000;
 
 /// What can happen to a replica.
 pub(super) enum Input {
@@ -77,6 +83,8 @@ struct Inbox {
     summoned: bool,
     /// When the replica wants its next timeout.
     timeout: Time,
+    /// When the core thread will wake up by itself.
+    wakes: Time,
     ended: bool,
 }
 
@@ -161,7 +169,7 @@ impl Core {
     /// Hands in news of the storage thread; all that waits behind them is left to others.
     pub(super) fn news(&self, input: Input) {
         self.inbox().news.push_back(input);
-        self.combine(1);
+        self.combine(NEWS_MAX);
     }
 
     /// The origin under which this replica writes at present.
@@ -217,15 +225,23 @@ impl Core {
         }
     }
 
+    /// The engine, if it is free or becomes so in some microseconds. A save takes about as long,
+    /// and leaving it to another thread takes longer.
     fn try_engine(&self) -> Option<MutexGuard<'_, Engine>> {
-        match self.engine.try_lock() {
-            Ok(engine) => Some(engine),
-            Err(TryLockError::WouldBlock) => None,
-            Err(TryLockError::Poisoned(_)) => {
-                self.give_up();
-                None
+        for _ in 0..LOOKS {
+            match self.engine.try_lock() {
+                Ok(engine) => return Some(engine),
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Poisoned(_)) => {
+                    self.give_up();
+                    return None;
+                }
+            }
+            for _ in 0..SPINS {
+                std::hint::spin_loop();
             }
         }
+        None
     }
 
     /// An invariant was broken while the engine was held. It is not touched again: whoever waits
@@ -285,7 +301,7 @@ impl Core {
             engine.end(self);
         }
         let mut inbox = self.inbox();
-        let earlier = timeout < inbox.timeout;
+        let earlier = timeout < inbox.wakes;
         inbox.timeout = timeout;
         if ended && !inbox.ended {
             inbox.ended = true;
@@ -337,8 +353,9 @@ impl Core {
                 inbox.summoned = false;
                 return true;
             }
-            let left = inbox.timeout.unix_millis() - now.unix_millis();
-            let time = Duration::from_millis(left + 1).min(SLEEP_MAX);
+            inbox.wakes = inbox.timeout.min(now.plus_millis(SLEEP_MAX_MS));
+            let left = inbox.wakes.unix_millis() - now.unix_millis();
+            let time = Duration::from_millis(left + 1);
             inbox = self
                 .bell
                 .wait_timeout(inbox, time)

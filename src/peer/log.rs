@@ -32,8 +32,6 @@ pub struct LogEntry {
     pub message: Option<Arc<str>>,
     /// How many operations it has.
     pub operations: usize,
-    /// All of it.
-    pub change_set: Arc<ChangeSet>,
 }
 
 /// Walks through a repository's history, from a point back to its beginning.
@@ -104,11 +102,28 @@ impl Log {
         Ok(log)
     }
 
-    /// The next older change set; nothing after the oldest.
+    /// The next older change set, told in short; nothing after the oldest.
     ///
     /// # Errors
     /// If the journal can not be read.
     pub fn next_entry(&mut self) -> Result<Option<LogEntry>, LogError> {
+        let Some(set) = self.next_change_set()? else {
+            return Ok(None);
+        };
+        Ok(Some(LogEntry {
+            id: set.id,
+            sequence: set.sequence,
+            author: self.author(set.id.origin)?,
+            message: set.message.clone(),
+            operations: set.operations.len(),
+        }))
+    }
+
+    /// The next older change set; nothing after the oldest.
+    ///
+    /// # Errors
+    /// If the journal can not be read.
+    pub fn next_change_set(&mut self) -> Result<Option<Arc<ChangeSet>>, LogError> {
         while let Some(Newest(set)) = self.heap.pop() {
             let origin = set.id.origin;
             match self.pages.get_mut(&origin).and_then(Vec::pop) {
@@ -116,14 +131,7 @@ impl Log {
                 None => self.refill(origin, Sequence(set.sequence.0 - 1))?,
             }
             if self.is_wanted(&set)? {
-                return Ok(Some(LogEntry {
-                    id: set.id,
-                    sequence: set.sequence,
-                    author: self.author(origin)?,
-                    message: set.message.clone(),
-                    operations: set.operations.len(),
-                    change_set: set,
-                }));
+                return Ok(Some(set));
             }
         }
         Ok(None)

@@ -355,6 +355,50 @@ async fn three_peers_converge_and_know_one_another() {
     assert!(tree(&back).contains("meanwhile"));
 }
 
+fn copy_tree(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (entry, kind) = entry
+            .map(|entry| (entry.path(), entry.file_type()))
+            .unwrap();
+        let to = to.join(entry.file_name().unwrap());
+        if kind.unwrap().is_dir() {
+            std::fs::create_dir(&to).unwrap();
+            copy_tree(&entry, &to);
+        } else {
+            // A file may be gone by the time it is its turn: temporaries are.
+            let _ = std::fs::copy(&entry, &to);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_copied_under_its_owner_goes_on_beside_it_and_nothing_is_lost() {
+    let [one, two, copy] = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let owner = Peer::open(one.path(), listening().name("owner"))
+        .await
+        .unwrap();
+    let token = owner.create_token(Duration::from_secs(60)).await.unwrap();
+    let other = Peer::open(two.path(), listening().join(token))
+        .await
+        .unwrap();
+    apply(&owner, "add /before\n---\nset /before x 1").await;
+    until_equal(&[&owner, &other]).await;
+    copy_tree(one.path(), copy.path());
+    apply(&owner, "add /of-the-owner").await;
+    let twin = Peer::open(copy.path(), listening().name("twin"))
+        .await
+        .unwrap();
+    assert_eq!(twin.key(), owner.key());
+    apply(&twin, "add /of-the-twin").await;
+    apply(&owner, "inc /before x 1").await;
+    apply(&twin, "inc /before x 1").await;
+    until_equal(&[&owner, &other, &twin]).await;
+    let expected = "{\"before\": {\"x\": 3}, \"of-the-owner\": {}, \"of-the-twin\": {}}\n";
+    assert_eq!(tree(&other), expected);
+    assert_eq!(tree(&owner), expected);
+    assert_eq!(tree(&twin), expected);
+}
+
 async fn refusal(token: JoinToken) -> OpenError {
     let directory = tempfile::tempdir().unwrap();
     let error = Peer::open(directory.path(), listening().join(token))
