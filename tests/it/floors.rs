@@ -19,7 +19,8 @@ const IMPURE: [&str; 10] = [
     "UdpSocket",
     "TcpStream",
     "std::thread",
-    "std::time",
+    "Instant",
+    "SystemTime",
     "rand::rng",
 ];
 
