@@ -127,6 +127,7 @@ fn a_directory_that_is_put_back_to_an_older_copy_gets_everything_back_and_writes
     let b_place = network.place();
     let token = a.client().token();
     let mut b = Daemon::start_at(&network, b_place, &directory.path().join("b"), Some(&token));
+    until_equal(&[a.client(), b.client()], PATIENCE);
     ids.extend(save(b.client(), "before", 20));
     assert_have(&[a.client(), b.client()], &ids);
     assert_eq!(b.terminate().0, Some(0));

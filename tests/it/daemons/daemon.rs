@@ -250,13 +250,13 @@ impl Client {
     pub(crate) fn get(&self, path: &str, query: Query<'_>) -> String {
         let start = now();
         loop {
-            match self.try_get(path, query) {
+            let why = match self.try_get(path, query) {
                 Ok(text) => return text,
-                Err(Failure::Lost(_)) if start.elapsed() < PATIENCE => {
-                    std::thread::sleep(Duration::from_millis(50));
-                }
+                Err(Failure::Lost(why)) => why,
                 Err(failure) => panic!("{path} {query:?}: {failure:?}"),
-            }
+            };
+            assert!(start.elapsed() < PATIENCE, "{path} {query:?}: {why}");
+            std::thread::sleep(Duration::from_millis(50));
         }
     }
 

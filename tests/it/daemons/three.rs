@@ -40,6 +40,12 @@ const ROUGH: Weather = Weather {
     garbled: 0.005,
 };
 
+const STORM: Weather = Weather {
+    jitter: Duration::from_millis(150),
+    loss: 0.2,
+    ..ROUGH
+};
+
 type Journal = BTreeMap<(OriginId, Sequence), Vec<u8>>;
 
 #[test]
@@ -91,9 +97,11 @@ fn three_daemons_that_are_cut_off_killed_and_frozen_end_with_the_tree_that_the_r
     ));
     assert_eq!(acknowledged.len(), 3 * SAVES + 1);
 
-    network.weather(&places, Weather::default());
+    mend(&network, places, Weather::default());
     let took = until_equal(&of, PATIENCE);
-    lap(&format!("all are equal, {took:.1?} after the last save"));
+    lap(&format!(
+        "all are equal, {took:.1?} after the links are good"
+    ));
 
     let statuses = of.map(Client::status);
     let trees = of.map(|client| client.tree("main"));
@@ -250,21 +258,24 @@ fn hurt(daemon: &mut Daemon, count: &AtomicUsize, lap: &dyn Fn(&str)) {
     lap("started again");
 }
 
-/// Cuts links and mends them, until all saves are made.
+/// Cuts links and mends them, until all saves are made; leaves them as they are then.
 fn break_links(network: &Network, places: [Place; 3], counts: &[AtomicUsize; 3]) {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
-    let pause = |rng: &mut ChaCha8Rng, least: u64, most: u64| {
-        std::thread::sleep(Duration::from_millis(rng.random_range(least..most)));
-    };
-    let working = || {
-        counts
-            .iter()
-            .any(|count| count.load(Ordering::Relaxed) < SAVES)
-    };
     // If a user has given up there is nothing to wait for either.
     let start = now();
-    while working() && start.elapsed() < RUN_MAX {
-        pause(&mut rng, 500, 2_000);
+    let pause = |millis: u64| {
+        let end = start.elapsed() + Duration::from_millis(millis);
+        let saving = || {
+            counts
+                .iter()
+                .any(|count| count.load(Ordering::Relaxed) < SAVES)
+        };
+        while start.elapsed() < end && saving() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        saving() && start.elapsed() < RUN_MAX
+    };
+    while pause(rng.random_range(500..2_000)) {
         let one = rng.random_range(0..3);
         let (one, other, third) = (places[one], places[(one + 1) % 3], places[(one + 2) % 3]);
         match rng.random_range(0..4) {
@@ -274,23 +285,23 @@ fn break_links(network: &Network, places: [Place; 3], counts: &[AtomicUsize; 3])
                 network.set_cut_between(one, other, true);
                 network.set_cut_between(one, third, true);
             }
-            _ => network.weather(
-                &[one, other],
-                Weather {
-                    loss: 0.2,
-                    jitter: Duration::from_millis(150),
-                    ..ROUGH
-                },
-            ),
+            _ => network.weather(&[one, other], STORM),
         }
-        pause(&mut rng, 1_000, 4_000);
-        for from in places {
-            for to in places {
-                network.set_cut(from, to, false);
-            }
+        if !pause(rng.random_range(1_000..4_000)) {
+            return;
         }
-        network.weather(&places, ROUGH);
+        mend(network, places, ROUGH);
     }
+}
+
+/// Takes all cuts away.
+fn mend(network: &Network, places: [Place; 3], weather: Weather) {
+    for from in places {
+        for to in places {
+            network.set_cut(from, to, false);
+        }
+    }
+    network.weather(&places, weather);
 }
 
 /// Lets the program check a directory.
