@@ -4,10 +4,10 @@
 //! their ids, and within each its operations in order, and apply one after the other to the empty
 //! tree (M1). Nothing here ever does that. Every write is kept under its stamp, so
 //!
-//! - a late write to a *register* goes to its place among the others ([`register`]), and
+//! - a late write to a *register* goes to its place among the others (`register`), and
 //! - a late *structural* operation is evaluated against the tree *as it was at its stamp*, which
-//!   the parent writes of the nodes still tell ([`structure`]); then only those newer operations
-//!   are evaluated again that can come out differently, in order ([`pass`]).
+//!   the parent writes of the nodes still tell (`structure`); then only those newer operations
+//!   are evaluated again that can come out differently, in order (`pass`).
 //!
 //! Merging computes and never commits: [`State`] keeps the outcome in memory as a new version, and
 //! whoever owns it makes journal and checkpoints durable.

@@ -7,10 +7,10 @@
 //! everything received that is ready is merged in one pass when it begins. Messages about a change
 //! set leave only after its commit; so do answers and events, unless durability is relaxed.
 //!
-//! The parts: [`clock`] stamps; [`stream`] is the chain of one origin; [`journal`] finds change
-//! sets; [`recovery`] opens; [`save`] takes local ones, [`admission`] those of others, [`ready`]
-//! decides when they may be applied (M2, M16); [`commit`] is the way to the disk, [`gossip`] the
-//! talk with others, [`members`] who belongs. What merging means is left to `merge`; sockets,
+//! The parts: `clock` stamps; `stream` is the chain of one origin; `journal` finds change
+//! sets; `recovery` opens; `save` takes local ones, `admission` those of others, `ready`
+//! decides when they may be applied (M2, M16); `commit` is the way to the disk, `gossip` the
+//! talk with others, `members` who belongs. What merging means is left to `merge`; sockets,
 //! threads and timers to the driver.
 
 mod admission;

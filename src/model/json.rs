@@ -204,7 +204,7 @@ pub fn write_value(out: &mut String, value: &Value) {
                 if i > 0 {
                     out.push_str(", ");
                 }
-                write_value(out, value); // M: lists are flat, so this goes one level deep
+                write_value(out, value); // lists are flat, so this goes one level deep
             }
             out.push(']');
         }

@@ -7,6 +7,7 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::error::LogError;
 use crate::codec::{change_set, journal, key};
@@ -18,6 +19,10 @@ use crate::storage::Storage;
 
 /// Journal records that are read at a time of one origin.
 const PAGE: u64 = 32;
+
+/// How often, and how long each time, is waited for what is about to be written to the journal.
+const WAITS_MAX: usize = 1_000;
+const WAIT: Duration = Duration::from_millis(1);
 
 /// One change set, as history tells it.
 #[derive(Clone, Debug)]
@@ -91,8 +96,7 @@ impl Log {
             below: below.filter(|node| *node != NodeId::ROOT),
         };
         for (origin, head) in heads {
-            // In relaxed durability the state can be ahead of the journal for a moment.
-            let stored = log.last_stored(origin)?.min(head.sequence);
+            let stored = log.wait_for(origin, head.sequence)?;
             let last = match before {
                 Some(before) => log.last_below(origin, stored, before)?,
                 None => stored,
@@ -164,6 +168,20 @@ impl Log {
             .and_then(|record| change_set::decode(record.body))
             .map(Arc::new)
             .map_err(|error| LogError::damaged(place(), &error))
+    }
+
+    /// The last number that is in the journal, up to `head`. In relaxed durability the state is
+    /// ahead of the journal for the time of a commit: that is waited for. What a failed store
+    /// keeps from ever coming is not listed.
+    fn wait_for(&self, origin: OriginId, head: Sequence) -> Result<Sequence, LogError> {
+        for _ in 0..WAITS_MAX {
+            let stored = self.last_stored(origin)?;
+            if stored >= head {
+                return Ok(head);
+            }
+            std::thread::sleep(WAIT);
+        }
+        Ok(self.last_stored(origin)?.min(head))
     }
 
     fn last_stored(&self, origin: OriginId) -> Result<Sequence, LogError> {
