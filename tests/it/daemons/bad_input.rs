@@ -257,6 +257,9 @@ fn a_second_daemon_on_a_directory_is_refused_and_the_first_goes_on() {
     let directory = directory();
     let data = directory.path().join("a");
     let daemon = Daemon::start(&data, &[]);
+    until("it has written its member record", || {
+        daemon.client().tree("system").contains("members")
+    });
     let before = daemon.client().tree("system");
     assert_refused(&data, &[], &["in use"]);
     assert_eq!(daemon.client().tree("system"), before);

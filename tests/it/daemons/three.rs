@@ -26,7 +26,7 @@ use crate::engine::{self, Engine, Log};
 /// Saves that each daemon has to acknowledge.
 const SAVES: usize = 2_000;
 /// A user makes a save this often, if the daemon lets him.
-const PACE: Duration = Duration::from_millis(12);
+const PACE: Duration = Duration::from_millis(20);
 /// A user looks at the tree again after so many saves.
 const LOOK_EVERY: usize = 6;
 /// How long all users together may take.
@@ -275,6 +275,15 @@ fn break_links(network: &Network, places: [Place; 3], counts: &[AtomicUsize; 3])
         }
         saving() && start.elapsed() < RUN_MAX
     };
+    // Once for so long that both ends give the connection up.
+    if !pause(2_000) {
+        return;
+    }
+    network.set_cut_between(places[0], places[1], true);
+    if !pause(17_000) {
+        return;
+    }
+    mend(network, places, ROUGH);
     while pause(rng.random_range(500..2_000)) {
         let one = rng.random_range(0..3);
         let (one, other, third) = (places[one], places[(one + 1) % 3], places[(one + 2) % 3]);
