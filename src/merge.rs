@@ -35,6 +35,7 @@ pub use counters::MergeCounters;
 pub use digest::StateDigest;
 pub use draft::{ChangedItem, Draft, DraftError, Item};
 pub use read::{Child, ChildCursor, NodeInfo, ReadTree};
+pub(crate) use register::remembers;
 pub use settle::Change;
 pub use snapshot::Snapshot;
 pub use state::{Checkpoint, Heads, OLD_BYTES_MAX, State, Version};

@@ -190,6 +190,20 @@ fn sum_segments(view: &dyn View, place: Place<'_>, floor: Stamp) -> Result<Under
     Ok(sum(&writes, Under::new(floor)))
 }
 
+/// Whether what a register remembers of its older writes is true of them. They are given in stamp
+/// order.
+pub(crate) fn remembers(register: &Register, segments: &[Write]) -> bool {
+    let Some(older) = &register.older else {
+        return segments.is_empty();
+    };
+    let first = register.writes.first();
+    let in_order = first.is_none_or(|write| write.stamp > older.newest);
+    let true_sum = |under: &Under| *under == sum(segments, Under::new(under.floor));
+    in_order
+        && segments.last().is_some_and(|write| write.stamp == older.newest)
+        && older.under.as_ref().is_none_or(true_sum)
+}
+
 /// What a register comes to, of the writes newer than `floor`; nothing if none of them counts.
 pub(crate) fn effective(
     view: &dyn View,

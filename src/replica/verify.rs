@@ -4,27 +4,27 @@
 //! part of it is folded once more, into a store in memory, and compared record by record with the
 //! state that is stored. Nobody else may write to the store meanwhile.
 
+mod records;
+
 use std::sync::Arc;
 
 use super::identity;
 use super::journal::JournalReader;
 use super::stream::SealPlace;
 use crate::codec::change_set::{chain_hash, decode};
-use crate::codec::{journal, state_key};
+use crate::codec::journal;
 use crate::merge::{Heads, History, ReadError, State, StateDigest};
 use crate::model::change_set::ChainHash;
 use crate::model::{
     Birth, ChangeSet, ChangeSetId, ClusterId, OriginId, PublicKey, RepoId, Sequence,
 };
 use crate::storage::memory::MemoryStorage;
-use crate::storage::{Change, Key, Storage, StorageError};
+use crate::storage::{Storage, StorageError};
 
 /// Most problems of a repository that are told one by one; the others are counted.
 pub const PROBLEMS_MAX: usize = 100;
 /// Journal records read at a time.
 const PAGE_RECORDS: usize = 64;
-/// State records compared at a time.
-const PAGE_STATE: usize = 512;
 /// Change sets folded in one pass.
 const BATCH: usize = 1_024;
 /// Memory for records that are read often while folding, in bytes.
@@ -124,7 +124,7 @@ pub fn verify(
             ));
         }
     }
-    let changes = compare(repo, storage.as_ref(), fresh.as_ref(), &mut found)?;
+    let changes = records::compare(repo, storage.as_ref(), fresh.as_ref(), &mut found)?;
     if rebuild && found.problem_count > 0 && !changes.is_empty() {
         storage.checkpoint(&changes, &mut || Ok(()))?;
         found.rebuilt = changes.len() as u64;
@@ -325,111 +325,4 @@ fn fold(
         }
     }
     Ok(state)
-}
-
-/// Tells where the stored state differs from a fresh one, and what would make it the same.
-fn compare(
-    repo: RepoId,
-    stored: &dyn Storage,
-    fresh: &dyn Storage,
-    found: &mut Verified,
-) -> Result<Vec<Change>, StorageError> {
-    let mut changes = Vec::new();
-    for table in state_key::TABLES {
-        let from = vec![*table, repo.0];
-        let to = state_key::after_prefix(&from);
-        let mut ours = Rows::new(stored, from.clone(), to.clone());
-        let mut theirs = Rows::new(fresh, from, to);
-        loop {
-            let change = match (ours.peek()?, theirs.peek()?) {
-                (None, None) => break,
-                (Some((key, _)), other) if other.is_none_or(|(other, _)| key < other) => {
-                    let key = key.clone();
-                    ours.skip();
-                    (key, None)
-                }
-                (ours_at, Some((key, value))) => {
-                    let is_there = ours_at.filter(|(other, _)| other == key);
-                    let same = is_there.is_some_and(|(_, other)| other == value);
-                    let change = (!same).then(|| (key.clone(), Some(value.clone())));
-                    let both = is_there.is_some();
-                    theirs.skip();
-                    if both {
-                        ours.skip();
-                    }
-                    match change {
-                        Some(change) => change,
-                        None => continue,
-                    }
-                }
-                (Some(_), None) => unreachable!("the case before takes it"),
-            };
-            // The rest of a repository has its counters in it, which tell of how it came to be.
-            if *table != state_key::META {
-                found.problem(describe(&change));
-            }
-            changes.push(change);
-        }
-    }
-    Ok(changes)
-}
-
-fn describe((key, value): &Change) -> String {
-    let table = char::from(key[0]);
-    let what = match value {
-        None => "should not be there",
-        Some(_) => "is not what the journal makes it",
-    };
-    let place: String = key[2..].iter().map(|byte| format!("{byte:02x}")).collect();
-    match key
-        .get(2..18)
-        .filter(|_| matches!(table, 'n' | 'p' | 'h' | 't'))
-    {
-        Some(node) => {
-            let node: String = node.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("node {node}: the record {table} {place} {what}")
-        }
-        None => format!("the record {table} {place} {what}"),
-    }
-}
-
-type Row = (Key, Vec<u8>);
-
-/// The rows of a range, page by page.
-struct Rows<'a> {
-    storage: &'a dyn Storage,
-    from: Key,
-    to: Key,
-    page: std::iter::Peekable<std::vec::IntoIter<Row>>,
-    ended: bool,
-}
-
-impl<'a> Rows<'a> {
-    fn new(storage: &'a dyn Storage, from: Key, to: Key) -> Self {
-        let page = Vec::new().into_iter().peekable();
-        Self {
-            storage,
-            from,
-            to,
-            page,
-            ended: false,
-        }
-    }
-
-    fn peek(&mut self) -> Result<Option<&Row>, StorageError> {
-        if self.page.peek().is_none() && !self.ended {
-            let page = self.storage.scan(&self.from, &self.to, PAGE_STATE)?;
-            self.ended = page.len() < PAGE_STATE;
-            if let Some((last, _)) = page.last() {
-                self.from.clone_from(last);
-                self.from.push(0);
-            }
-            self.page = page.into_iter().peekable();
-        }
-        Ok(self.page.peek())
-    }
-
-    fn skip(&mut self) {
-        self.page.next();
-    }
 }

@@ -5,6 +5,7 @@ mod cases;
 mod commands;
 mod convergence;
 mod daemon;
+mod daemons;
 mod engine;
 mod floors;
 mod golden_state;

@@ -1,8 +1,12 @@
 //! `verify` on damaged stores: it finds the place, and makes the state anew from the journal.
 
 use std::path::Path;
+use std::time::Duration;
 
+use leveret::codec::record::Record;
 use leveret::codec::{key, state_key};
+use leveret::model::Stamp;
+use leveret::model::script::parse_line;
 use leveret::peer::{VerifyError, VerifyReport, verify};
 use leveret::storage::Storage;
 use leveret::storage::sled::{SledOptions, SledStorage};
@@ -104,6 +108,93 @@ async fn a_damaged_journal_record_is_named() {
     );
     assert!(found.problems[0].contains("checksum"), "{found:?}");
     assert!(!report.is_sound());
+}
+
+async fn save(peer: &Peer, lines: &[&str]) {
+    let mut session = peer.session();
+    for line in lines {
+        session.apply(&parse_line(line).unwrap()).unwrap();
+    }
+    session.save().await.unwrap();
+}
+
+/// Waits until each has what all have.
+async fn until_equal(peers: [&Peer; 2]) {
+    for one in peers {
+        let heads: Vec<_> = one
+            .snapshot()
+            .heads()
+            .iter()
+            .map(|(o, h)| (*o, h.sequence))
+            .collect();
+        for other in peers {
+            let waited = other
+                .wait_for(RepoId::MAIN, &heads, Duration::from_secs(30))
+                .await;
+            waited.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_late_change_sets_have_shaped_is_as_good_as_a_fresh_one() {
+    let directories = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let options = || PeerOptions::default().listen(([127, 0, 0, 1], 0).into());
+    let a = Peer::open(directories[0].path(), options()).await.unwrap();
+    let token = a.create_token(Duration::from_secs(60)).await.unwrap();
+    let b = Peer::open(directories[1].path(), options().join(token))
+        .await
+        .unwrap();
+    save(
+        &a,
+        &["add /p", "add /q", "add /old", "add /new", "move /p /old/p"],
+    )
+    .await;
+    until_equal([&a, &b]).await;
+    b.set_isolated(true);
+    // In turns, so that each half comes to the other late; more than a register keeps itself.
+    save(&b, &["move /old/p /new/p"]).await;
+    save(&a, &["move /q /old/p/q"]).await;
+    for _ in 0..50 {
+        for peer in [&a, &b] {
+            save(peer, &["inc /new count 1"]).await;
+        }
+    }
+    b.set_isolated(false);
+    until_equal([&a, &b]).await;
+    let node = a
+        .snapshot()
+        .resolve(&"/new/p".parse().unwrap())
+        .unwrap()
+        .unwrap();
+    let counted = a.session().get("/new", "count").unwrap();
+    assert_eq!(counted, Some(leveret::Value::Int(100)));
+    for peer in [a, b] {
+        peer.close().await.unwrap();
+    }
+    for directory in &directories {
+        let report = verify(directory.path(), false).unwrap();
+        assert!(report.is_sound(), "{report:?}");
+    }
+
+    // But a write too few, or a bound that is none, is found.
+    let path = directories[0].path();
+    tamper(path, |store| {
+        let (from, to) = (vec![b'h', RepoId::MAIN.0], vec![b'h', RepoId::MAIN.0 + 1]);
+        let rows = store.scan(&from, &to, 1_000).unwrap();
+        assert!(rows.len() > 1, "the writes are in segments");
+        let lost = (rows[0].0.clone(), None);
+        let early = state_key::touched(RepoId::MAIN, node);
+        let early = (early, Some(Record::Touched(Stamp::MIN).encode()));
+        store.checkpoint(&[lost, early], &mut || Ok(())).unwrap();
+    });
+    let report = verify(path, false).unwrap();
+    let found = main_of(&report);
+    assert_eq!(found.problem_count, 2, "{found:?}");
+    assert!(found.problems[0].contains("`count`"), "{found:?}");
+    assert!(found.problems[1].contains("the record t"), "{found:?}");
+    assert!(main_of(&verify(path, true).unwrap()).rebuilt > 2);
+    assert!(verify(path, false).unwrap().is_sound());
 }
 
 #[test]
