@@ -200,7 +200,9 @@ pub(crate) fn remembers(register: &Register, segments: &[Write]) -> bool {
     let in_order = first.is_none_or(|write| write.stamp > older.newest);
     let true_sum = |under: &Under| *under == sum(segments, Under::new(under.floor));
     in_order
-        && segments.last().is_some_and(|write| write.stamp == older.newest)
+        && segments
+            .last()
+            .is_some_and(|write| write.stamp == older.newest)
         && older.under.as_ref().is_none_or(true_sum)
 }
 
