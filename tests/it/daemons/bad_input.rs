@@ -43,8 +43,10 @@ fn assert_refused(data: &Path, arguments: &[&str], parts: &[&str]) -> Ran {
 /// its mind about anything else.
 #[track_caller]
 fn assert_undisturbed(daemon: &Daemon, members: usize) {
-    let name = format!("/well-{}", daemon.client().logged().len());
-    daemon.client().apply(&format!("add {name}")).unwrap();
+    let name = daemon.data().file_name().unwrap().to_str().unwrap();
+    let count = daemon.client().logged().len();
+    let script = format!("add /well-{name}-{count}");
+    daemon.client().apply(&script).unwrap();
     let status = daemon.client().status();
     assert_eq!(status["ready"], true, "{status:#}");
     let others = status["peers"].as_array().unwrap().iter();

@@ -205,7 +205,7 @@ fn save_on(client: &Client, count: &AtomicUsize, seed: u64) -> Done {
                 count.store(done.ids.len(), Ordering::Relaxed);
                 user.done();
                 kinds[kind as usize] += 1;
-                if done.ids.len() % LOOK_EVERY == 0 {
+                if done.ids.len().is_multiple_of(LOOK_EVERY) {
                     user.look(&client.get("/v1/tree", &[]));
                 }
                 let due = PACE.mul_f64(done.ids.len() as f64);
@@ -213,7 +213,7 @@ fn save_on(client: &Client, count: &AtomicUsize, seed: u64) -> Done {
             }
             Err(Failure::Refused(400 | 404 | 409, _)) => {
                 done.refused += 1;
-                if done.refused % LOOK_EVERY == 0 {
+                if done.refused.is_multiple_of(LOOK_EVERY) {
                     user.look(&client.get("/v1/tree", &[]));
                 }
             }
