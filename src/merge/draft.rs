@@ -21,7 +21,7 @@ use super::snapshot::Snapshot;
 use super::structure::{Author, Evaluator, Seen, way_up};
 use super::view::{self, Overlay, ReadError, View, last_of_layers, scan_layers};
 use super::{settle, write};
-use crate::codec::record::{Meta, Record};
+use crate::codec::record::Record;
 use crate::codec::state_key::Key;
 use crate::model::limits::{MESSAGE_BYTES_MAX, OPERATIONS_MAX, PATH_DEPTH_MAX, PROPERTIES_MAX};
 use crate::model::script::{PathOperation, Place};
@@ -389,8 +389,7 @@ impl Draft {
         } else if let Some((node, name)) = write::register(&mut overlay, &operation, stamp)? {
             written.insert(node, BTreeSet::from([name]));
         }
-        let (mut meta, mut counters) = (Meta::default(), MergeCounters::default());
-        settle::settle(&mut overlay, &mut meta, &mut counters, &written)?;
+        settle::settle(&mut overlay, None, &mut MergeCounters::default(), &written)?;
         let changed = overlay.into_changed();
         self.changed.extend(changed);
         self.bytes += operation.weight();

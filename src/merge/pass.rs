@@ -136,7 +136,7 @@ impl<'a> Pass<'a> {
         self.counters.records_read += self.overlay.reads();
         let changes = settle::settle(
             &mut self.overlay,
-            &mut self.meta,
+            Some(&mut self.meta.digest),
             &mut self.counters,
             &self.written,
         )?;

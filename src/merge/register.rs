@@ -32,13 +32,13 @@ pub(crate) struct Place<'a> {
     pub(crate) name: &'a PropertyName,
 }
 
-/// Puts a write in its place. Says whether anything changed: not if it was there already.
+/// Puts a write in its place. One that is there already changes nothing.
 pub(crate) fn insert(
     overlay: &mut Overlay<'_>,
     place: Place<'_>,
     register: &mut Register,
     write: Write,
-) -> Result<bool, ReadError> {
+) -> Result<(), ReadError> {
     if register
         .older
         .as_ref()
@@ -50,11 +50,10 @@ pub(crate) fn insert(
         .writes
         .binary_search_by(|other| other.stamp.cmp(&write.stamp))
     {
-        Ok(_) => return Ok(false),
+        Ok(_) => return Ok(()),
         Err(position) => register.writes.insert(position, write),
     }
-    spill(overlay, place, register)?;
-    Ok(true)
+    spill(overlay, place, register)
 }
 
 /// A write older than those that were moved to segments makes a segment of its own, unread.
@@ -63,7 +62,7 @@ fn insert_older(
     place: Place<'_>,
     register: &mut Register,
     write: Write,
-) -> Result<bool, ReadError> {
+) -> Result<(), ReadError> {
     let older = register
         .older
         .as_mut()
@@ -90,7 +89,7 @@ fn insert_older(
             }
         }
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Moves the oldest writes to a segment if there are too many.

@@ -11,7 +11,7 @@ use super::digest::{self, Term};
 use super::register::{self, Effective, Place};
 use super::structure::{End, way_up};
 use super::view::{self, Overlay, ReadError, View};
-use crate::codec::record::{ChildEntry, How, Meta, NodeRecord, Record};
+use crate::codec::record::{ChildEntry, How, NodeRecord, Record};
 use crate::codec::state_key as key;
 use crate::model::order::effective_key;
 use crate::model::{NodeId, NodeName, PropertyName, Stamp, Value};
@@ -146,10 +146,11 @@ pub(super) fn property(
     }
 }
 
-/// Settles everything that follows from the changed nodes.
+/// Settles everything that follows from the changed nodes: indexes, the digest's sums if they are
+/// given, the net difference.
 pub(super) fn settle(
     overlay: &mut Overlay<'_>,
-    meta: &mut Meta,
+    mut digest: Option<&mut [u128; 256]>,
     counters: &mut MergeCounters,
     written: &BTreeMap<NodeId, BTreeSet<PropertyName>>,
 ) -> Result<Vec<Change>, ReadError> {
@@ -169,7 +170,7 @@ pub(super) fn settle(
         let properties = written.get(id).unwrap_or(&nothing);
         let mut settling = Settling {
             overlay,
-            meta,
+            digest: digest.as_deref_mut(),
             counters,
             id: *id,
             before: &before,
@@ -187,7 +188,8 @@ pub(super) fn settle(
 
 struct Settling<'p, 'a> {
     overlay: &'p mut Overlay<'a>,
-    meta: &'p mut Meta,
+    /// Kept up where it is wanted: a draft has none.
+    digest: Option<&'p mut [u128; 256]>,
     counters: &'p mut MergeCounters,
     id: NodeId,
     before: &'p NodeRecord,
@@ -197,7 +199,9 @@ struct Settling<'p, 'a> {
 impl Settling<'_, '_> {
     fn digest_structure(&mut self) {
         let (before, after, id) = (self.before, self.after, self.id);
-        let sums = &mut self.meta.digest;
+        let Some(sums) = self.digest.as_deref_mut() else {
+            return;
+        };
         let shared = before
             .parents
             .iter()
@@ -345,12 +349,13 @@ impl Settling<'_, '_> {
             if before == after {
                 continue;
             }
-            let sums = &mut self.meta.digest;
-            if let Some(effective) = &before {
-                digest::subtract(sums, self.id, &Term::Property(&name, effective));
-            }
-            if let Some(effective) = &after {
-                digest::add(sums, self.id, &Term::Property(&name, effective));
+            if let Some(sums) = self.digest.as_deref_mut() {
+                if let Some(effective) = &before {
+                    digest::subtract(sums, self.id, &Term::Property(&name, effective));
+                }
+                if let Some(effective) = &after {
+                    digest::add(sums, self.id, &Term::Property(&name, effective));
+                }
             }
             let before = before.and_then(|effective| effective.value);
             let after = after.and_then(|effective| effective.value);
