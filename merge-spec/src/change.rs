@@ -217,6 +217,11 @@ pub enum Operation {
         /// Where among its siblings it sorts.
         key: Vec<u8>,
     },
+    /// Closes a conflict (M14); says nothing about any node.
+    Dismiss {
+        /// [`Conflict::id`](crate::Conflict::id) of the conflict.
+        conflict: [u8; 16],
+    },
 }
 
 /// One save: operations that share an id and become visible together (M2, M13).

@@ -35,9 +35,24 @@ pub enum Kind {
     UnknownNode,
 }
 
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Kind {
+    /// All kinds; the place of a kind here is its byte in the id of a conflict.
+    pub const ALL: [Kind; 9] = [
+        Kind::Overwritten,
+        Kind::UnderRemoved,
+        Kind::TargetRemoved,
+        Kind::Cycle,
+        Kind::RemovalUndone,
+        Kind::Elsewhere,
+        Kind::NameClash,
+        Kind::Voided,
+        Kind::UnknownNode,
+    ];
+
+    /// What cases call it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
             Kind::Overwritten => "overwritten",
             Kind::UnderRemoved => "under-removed",
             Kind::TargetRemoved => "target-removed",
@@ -47,7 +62,13 @@ impl fmt::Display for Kind {
             Kind::NameClash => "name-clash",
             Kind::Voided => "voided",
             Kind::UnknownNode => "unknown-node",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -79,6 +100,41 @@ pub struct Conflict {
     pub item: Item,
     /// The winning change set, where there is one.
     pub winner: Option<SetId>,
+}
+
+impl Conflict {
+    /// What a dismissal calls it: half a hash over all of its fields, so that a conflict that
+    /// goes and comes again is the same one (M14).
+    #[must_use]
+    pub fn id(&self) -> [u8; 16] {
+        let mut bytes = b"leveret conflict 1\0".to_vec();
+        let set = |bytes: &mut Vec<u8>, id: SetId| {
+            bytes.extend(id.time.to_be_bytes());
+            bytes.extend(id.origin.0);
+        };
+        bytes.push(self.kind as u8);
+        set(&mut bytes, self.loser);
+        bytes.extend(self.node.0);
+        match &self.item {
+            Item::Node => bytes.push(0),
+            Item::Parent => bytes.push(1),
+            Item::Name => bytes.push(2),
+            Item::Order => bytes.push(3),
+            Item::Property(name) => {
+                let length = u16::try_from(name.len()).expect("a property's name is short");
+                bytes.push(4);
+                bytes.extend(length.to_le_bytes());
+                bytes.extend(name.as_bytes());
+            }
+        }
+        bytes.push(u8::from(self.winner.is_some()));
+        if let Some(winner) = self.winner {
+            set(&mut bytes, winner);
+        }
+        let mut id = [0; 16];
+        id.copy_from_slice(&blake3::hash(&bytes).as_bytes()[..16]);
+        id
+    }
 }
 
 impl fmt::Display for Conflict {
@@ -279,7 +335,7 @@ impl Tree {
 }
 
 impl Fold {
-    /// All conflicts, each once.
+    /// All conflicts, each once, dismissed ones included.
     #[must_use]
     pub fn conflicts(&self) -> BTreeSet<Conflict> {
         let mut all = self.tree.conflicts.clone();
@@ -301,10 +357,30 @@ impl Fold {
         all
     }
 
-    /// The conflicts as cases have them: `AUTHOR@TIME kind`, sorted, each pair once.
+    /// The conflicts that nobody has dismissed.
+    #[must_use]
+    pub fn open_conflicts(&self) -> BTreeSet<Conflict> {
+        let closed: BTreeSet<&[u8; 16]> = self.tree.dismissals.values().collect();
+        let mut open = self.conflicts();
+        open.retain(|conflict| !closed.contains(&conflict.id()));
+        open
+    }
+
+    /// The dismissals in the fold, those of voided sets left out: the stamp of each, and the id of
+    /// the conflict that it closes, whether there is such a conflict or not.
+    #[must_use]
+    pub fn dismissals(&self) -> &BTreeMap<Stamp, [u8; 16]> {
+        &self.tree.dismissals
+    }
+
+    /// The open conflicts as cases have them: `AUTHOR@TIME kind`, sorted, each pair once.
     #[must_use]
     pub fn conflict_pairs(&self) -> Vec<String> {
-        let pairs: BTreeSet<String> = self.conflicts().iter().map(Conflict::to_string).collect();
+        let pairs: BTreeSet<String> = self
+            .open_conflicts()
+            .iter()
+            .map(Conflict::to_string)
+            .collect();
         pairs.into_iter().collect()
     }
 

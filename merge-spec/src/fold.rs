@@ -20,6 +20,10 @@ pub struct Fold {
     pub(crate) tree: Tree,
     held: BTreeSet<SetId>,
     voided: BTreeSet<SetId>,
+    /// What was applied, as dependencies name it.
+    applied: BTreeMap<(Origin, u64), SetId>,
+    /// What the author of each applied change set had seen (M2).
+    histories: BTreeMap<SetId, BTreeSet<SetId>>,
 }
 
 impl Fold {
@@ -50,53 +54,80 @@ impl Fold {
 pub fn fold(change_sets: &[ChangeSet]) -> Fold {
     // M1: in the order of their ids.
     let by_id: BTreeMap<SetId, &ChangeSet> = change_sets.iter().map(|set| (set.id, set)).collect();
+    let mut fold = Fold::empty();
+    for set in by_id.into_values() {
+        fold.apply(set);
+    }
+    fold
+}
 
-    let mut tree = Tree::empty();
-    let mut applied: BTreeMap<(Origin, u64), SetId> = BTreeMap::new();
-    let mut histories: BTreeMap<SetId, BTreeSet<SetId>> = BTreeMap::new();
-    let (mut held, mut voided) = (BTreeSet::new(), BTreeSet::new());
+impl Fold {
+    /// The state before the first change set.
+    pub(crate) fn empty() -> Fold {
+        Fold {
+            tree: Tree::empty(),
+            held: BTreeSet::new(),
+            voided: BTreeSet::new(),
+            applied: BTreeMap::new(),
+            histories: BTreeMap::new(),
+        }
+    }
 
-    for (id, set) in by_id {
+    /// Applies the change set that is next in the order of ids.
+    pub(crate) fn apply(&mut self, set: &ChangeSet) {
         // M2: what its author had seen is what it depends on, with all that those had seen. Since
         // that has smaller ids it has had its turn; if it has not, it is missing.
         let dependencies: Option<Vec<SetId>> = set
             .dependencies
             .iter()
-            .map(|named| applied.get(named).copied())
+            .map(|named| self.applied.get(named).copied())
             .collect();
         let Some(dependencies) = dependencies else {
-            held.insert(id);
-            continue;
+            self.held.insert(set.id);
+            return;
         };
         let mut seen = BTreeSet::new();
         for dependency in dependencies {
             seen.insert(dependency);
-            seen.extend(&histories[&dependency]);
+            seen.extend(&self.histories[&dependency]);
         }
 
         // M13: an all-or-nothing set is tried; if anything in it goes wrong, the tree is again
         // what it was, conflicts included, as if the set had no operations.
-        let before = set.all_or_nothing.then(|| tree.clone());
+        let before = set.all_or_nothing.then(|| self.tree.clone());
         let author = Author {
-            set: id,
+            set: set.id,
             seen: &seen,
         };
-        let mut whole = true;
-        for (index, operation) in set.operations.iter().enumerate() {
-            let index = u32::try_from(index).expect("a change set has at most a MiB");
-            let outcome = tree.apply(operation, Stamp { set: id, index }, &author);
-            whole &= outcome == Outcome::Fits;
-        }
-        if let Some(before) = before.filter(|_| !whole) {
-            tree = before;
-            tree.report(Kind::Voided, id, None, NodeId::ROOT, Item::Node);
-            voided.insert(id);
+        let outcome = self.tree.apply_all(&set.operations, 0, &author);
+        if let Some(before) = before.filter(|_| outcome == Outcome::Voids) {
+            self.tree = before;
+            let (kind, item) = (Kind::Voided, Item::Node);
+            self.tree.report(kind, set.id, None, NodeId::ROOT, item);
+            self.voided.insert(set.id);
         }
 
-        applied.insert((id.origin, set.sequence), id);
-        histories.insert(id, seen);
+        self.applied.insert((set.id.origin, set.sequence), set.id);
+        self.histories.insert(set.id, seen);
     }
-    Fold { tree, held, voided }
+
+    /// Applies further operations of the change set that was applied last, which its author is
+    /// still writing. False, and nothing has changed, if that would void it (M13).
+    pub(crate) fn continue_set(&mut self, set: &ChangeSet, operations: &[Operation]) -> bool {
+        let before = set.all_or_nothing.then(|| self.tree.clone());
+        let author = Author {
+            set: set.id,
+            seen: &self.histories[&set.id],
+        };
+        let first = set.operations.len();
+        let outcome = self.tree.apply_all(operations, first, &author);
+        let undone = before.filter(|_| outcome == Outcome::Voids);
+        let stands = undone.is_none();
+        if let Some(before) = undone {
+            self.tree = before;
+        }
+        stands
+    }
 }
 
 /// What an operation means for the change set it is in, should that be all-or-nothing (M13).
@@ -115,6 +146,19 @@ impl Outcome {
 }
 
 impl Tree {
+    /// Applies operations that stand one after the other in a change set, from `first` on.
+    fn apply_all(&mut self, operations: &[Operation], first: usize, by: &Author<'_>) -> Outcome {
+        let mut all = Outcome::Fits;
+        for (index, operation) in (first..).zip(operations) {
+            let index = u32::try_from(index).expect("a change set has at most a MiB");
+            let stamp = Stamp { set: by.set, index };
+            if self.apply(operation, stamp, by) == Outcome::Voids {
+                all = Outcome::Voids;
+            }
+        }
+        all
+    }
+
     /// Applies one operation.
     fn apply(&mut self, operation: &Operation, stamp: Stamp, by: &Author<'_>) -> Outcome {
         match operation {
@@ -149,10 +193,16 @@ impl Tree {
                 delta,
             } => self.write(*node, property, PropertyChange::Inc(*delta), stamp, by),
             Operation::Order { node, key } => self.order(*node, key, stamp, by),
+            Operation::Dismiss { conflict } => {
+                // M14: it needs no node, changes none, and never voids its set.
+                self.dismissals.insert(stamp, *conflict);
+                Outcome::Fits
+            }
         }
     }
 
-    /// M12: an operation on a node that the fold does not know is skipped.
+    /// M12: an operation on a node that the fold does not know, or that is not for such an
+    /// operation (the root, the trash), is skipped. `node` is the one at fault.
     pub(crate) fn unknown(&mut self, node: NodeId, stamp: Stamp) -> Outcome {
         self.report(Kind::UnknownNode, stamp.set, None, node, Item::Node);
         Outcome::Voids
@@ -177,7 +227,7 @@ impl Tree {
         let outcome = if !known {
             // Unknown: it comes to be under its parent, even under a trashed one.
             self.nodes.insert(id, Node::default());
-            self.place_by_add(id, parent, name, stamp);
+            self.place_by_add(id, parent, name, stamp, ParentCause::Add);
             Outcome::voids_if(under_trash || self.clashes(id))
         } else if live {
             // Known and not trashed: nothing changes.
@@ -198,7 +248,7 @@ impl Tree {
                 self.node_mut(child).parents.push(write);
             }
             self.node_mut(id).emptied = Some(stamp);
-            self.place_by_add(id, parent, name, stamp);
+            self.place_by_add(id, parent, name, stamp, ParentCause::ComeBack);
             Outcome::voids_if(self.clashes(id))
         };
 
@@ -209,12 +259,19 @@ impl Tree {
         outcome
     }
 
-    fn place_by_add(&mut self, id: NodeId, parent: NodeId, name: &str, stamp: Stamp) {
+    fn place_by_add(
+        &mut self,
+        id: NodeId,
+        parent: NodeId,
+        name: &str,
+        stamp: Stamp,
+        cause: ParentCause,
+    ) {
         let node = self.node_mut(id);
         node.parents.push(ParentWrite {
             stamp,
             to: parent,
-            cause: ParentCause::Add,
+            cause,
         });
         node.names.push(NameWrite {
             stamp,
@@ -232,10 +289,11 @@ impl Tree {
         stamp: Stamp,
         by: &Author<'_>,
     ) -> Outcome {
-        for named in [id, parent] {
-            if !self.contains(named) {
-                return self.unknown(named, stamp); // M12
-            }
+        if !self.contains_below_root(id) {
+            return self.unknown(id, stamp); // M12; first the node, then where it is to go
+        }
+        if !self.contains(parent) {
+            return self.unknown(parent, stamp); // M12
         }
         // A cycle; this is looked at first. The reason is the newest parent write on the way from
         // the new parent up to, and without, the moved node.
@@ -245,7 +303,7 @@ impl Tree {
                 .filter_map(|up| self.node(up).parent())
                 .map(|write| write.stamp)
                 .max();
-            return self.skip(Kind::Cycle, id, reason, stamp);
+            return self.skip(Kind::Cycle, id, parent, reason, stamp);
         }
         // A trashed target. The reason is the write that put its nearest ancestor-or-self that is
         // itself in the trash there.
@@ -254,7 +312,7 @@ impl Tree {
                 .node(self.top(parent))
                 .parent()
                 .map(|write| write.stamp);
-            return self.skip(Kind::TargetRemoved, id, reason, stamp);
+            return self.skip(Kind::TargetRemoved, id, parent, reason, stamp);
         }
         self.report_overtaken_parent(id, parent, by);
         let write = ParentWrite {
@@ -271,10 +329,19 @@ impl Tree {
     }
 
     /// M9: a move is skipped as a whole, its name included.
-    fn skip(&mut self, kind: Kind, id: NodeId, reason: Option<Stamp>, stamp: Stamp) -> Outcome {
-        self.node_mut(id)
-            .skipped
-            .push(SkippedMove { stamp, reason });
+    fn skip(
+        &mut self,
+        kind: Kind,
+        id: NodeId,
+        parent: NodeId,
+        reason: Option<Stamp>,
+        stamp: Stamp,
+    ) -> Outcome {
+        self.node_mut(id).skipped.push(SkippedMove {
+            stamp,
+            parent,
+            reason,
+        });
         self.report(
             kind,
             stamp.set,
@@ -288,7 +355,7 @@ impl Tree {
     /// M9, of a move to what was the same parent in its author's view: the name alone is written,
     /// also that of a trashed node.
     fn rename(&mut self, id: NodeId, name: &str, stamp: Stamp, by: &Author<'_>) -> Outcome {
-        if !self.contains(id) {
+        if !self.contains_below_root(id) {
             return self.unknown(id, stamp); // M12
         }
         self.give_name(id, name, stamp, by);
@@ -329,7 +396,7 @@ impl Tree {
 
     /// M11: the key is stored as the author computed it.
     fn order(&mut self, id: NodeId, key: &[u8], stamp: Stamp, by: &Author<'_>) -> Outcome {
-        if !self.contains(id) {
+        if !self.contains_below_root(id) {
             return self.unknown(id, stamp); // M12
         }
         self.report_overwritten_order(id, key, by);

@@ -12,8 +12,10 @@ use crate::value::Value;
 /// What a write of a parent came from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ParentCause {
-    /// An add made the node, or brought it back (M6).
+    /// An add made the node (M6).
     Add,
+    /// An add brought the node back, empty (M6).
+    ComeBack,
     /// An add brought the parent back empty, so this child went to the trash (M6).
     Emptied,
     /// A move (M9).
@@ -48,7 +50,10 @@ pub struct ParentWrite {
 pub struct SkippedMove {
     /// The move.
     pub stamp: Stamp,
-    /// The parent write that is to blame; none where a node was moved directly below itself.
+    /// The parent it wanted.
+    pub parent: NodeId,
+    /// The parent write that is to blame; none where the new parent was the moved node itself, so
+    /// that there was nothing on the way.
     pub reason: Option<Stamp>,
 }
 

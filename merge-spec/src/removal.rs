@@ -22,8 +22,8 @@ struct HandBack {
 impl Tree {
     /// M7.
     pub(crate) fn remove(&mut self, id: NodeId, stamp: Stamp, by: &Author<'_>) -> Outcome {
-        if !self.contains(id) || id == NodeId::ROOT {
-            return self.unknown(id, stamp); // M12; no author can remove the root
+        if !self.contains_below_root(id) {
+            return self.unknown(id, stamp); // M12
         }
         // Itself in the trash: nothing changes, M8 and reports included.
         if self.in_trash(id) {
@@ -126,8 +126,11 @@ impl Tree {
             }
             // Stop looking after the first one that is not unseen, in the sense of (a), adds by
             // unseen change sets being unseen too. So a removal always ends the search.
-            let unseen_add = matches!(write.cause, ParentCause::Add | ParentCause::Emptied)
-                && by.unseen(write.stamp);
+            let by_add = matches!(
+                write.cause,
+                ParentCause::Add | ParentCause::ComeBack | ParentCause::Emptied
+            );
+            let unseen_add = by_add && by.unseen(write.stamp);
             if !unseen_move(write, by) && !unseen_add {
                 break;
             }
@@ -142,6 +145,8 @@ fn unseen_move(write: &ParentWrite, by: &Author<'_>) -> bool {
     match write.cause {
         ParentCause::Move => by.unseen(write.stamp),
         ParentCause::HandBack { undid, .. } => by.unseen(undid),
-        ParentCause::Add | ParentCause::Emptied | ParentCause::Remove => false,
+        ParentCause::Add | ParentCause::ComeBack | ParentCause::Emptied | ParentCause::Remove => {
+            false
+        }
     }
 }
