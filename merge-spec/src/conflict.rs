@@ -151,6 +151,8 @@ pub(crate) struct UnderRemoved {
     node: NodeId,
     item: Item,
     winner: Option<SetId>,
+    /// Whether it came when its node was trashed already, and did not go with it.
+    landed: bool,
 }
 
 impl Tree {
@@ -189,13 +191,19 @@ impl Tree {
             (PropertyChange::Inc(_), _) => true,
             (old, new) => old != new,
         };
-        let losers: Vec<SetId> = incs
+        let rule = |old: &PropertyChange| match (old, change) {
+            (_, PropertyChange::Inc(_)) => "M14 set under an inc",
+            (PropertyChange::Inc(_), _) => "M14 inc under a set or unset",
+            _ => "M14 set or unset under a set or unset",
+        };
+        let losers: Vec<(SetId, &'static str)> = incs
             .into_iter()
             .chain(under)
             .filter(|write| by.unseen(write.stamp) && loses(&write.change))
-            .map(|write| write.stamp.set)
+            .map(|write| (write.stamp.set, rule(&write.change)))
             .collect();
-        for loser in losers {
+        for (loser, rule) in losers {
+            self.fire(rule);
             let item = Item::Property(property.to_owned());
             self.report(Kind::Overwritten, loser, Some(by.set), id, item);
         }
@@ -207,13 +215,9 @@ impl Tree {
             return;
         };
         if old.cause == NameCause::Given && by.unseen(old.stamp) && old.name != name {
-            self.report(
-                Kind::Overwritten,
-                old.stamp.set,
-                Some(by.set),
-                id,
-                Item::Name,
-            );
+            let loser = old.stamp.set;
+            self.fire("M14 name under a name");
+            self.report(Kind::Overwritten, loser, Some(by.set), id, Item::Name);
         }
     }
 
@@ -223,13 +227,9 @@ impl Tree {
             return;
         };
         if by.unseen(old.stamp) && old.key != key {
-            self.report(
-                Kind::Overwritten,
-                old.stamp.set,
-                Some(by.set),
-                id,
-                Item::Order,
-            );
+            let loser = old.stamp.set;
+            self.fire("M14 order under an order");
+            self.report(Kind::Overwritten, loser, Some(by.set), id, Item::Order);
         }
     }
 
@@ -252,6 +252,7 @@ impl Tree {
             self.report(Kind::RemovalUndone, loser, Some(by.set), id, Item::Parent);
         }
         if let Some(loser) = placed {
+            self.fire("M14 parent under a move");
             self.report(Kind::Overwritten, loser, Some(by.set), id, Item::Parent);
         }
     }
@@ -299,6 +300,7 @@ impl Tree {
                         node,
                         item: item.clone(),
                         winner,
+                        landed: false,
                     });
                 }
             }
@@ -324,7 +326,34 @@ impl Tree {
             node: id,
             item,
             winner,
+            landed: true,
         });
+    }
+
+    /// How the lost operations of removals stand, by the names of [`Fold::fired`].
+    fn count_lost(&self) -> [(&'static str, usize); 4] {
+        let count = |has: &dyn Fn(&UnderRemoved) -> bool| {
+            self.under_removed.iter().filter(|lost| has(lost)).count()
+        };
+        let still = |lost: &UnderRemoved| self.still_lost(lost);
+        [
+            (
+                "M14 went with a removal",
+                count(&|lost| !lost.landed && still(lost)),
+            ),
+            (
+                "M14 went with a removal, but is live",
+                count(&|lost| !still(lost)),
+            ),
+            (
+                "M14 landed in the trash",
+                count(&|lost| lost.landed && still(lost)),
+            ),
+            (
+                "M14 emptied since",
+                count(&|lost| still(lost) && !self.trashed(lost.node)),
+            ),
+        ]
     }
 
     /// Whether what is lost under a removal is still lost: the node is trashed in the end, or has
@@ -364,6 +393,10 @@ impl Fold {
         let mut open = self.conflicts();
         open.retain(|conflict| !closed.contains(&conflict.id()));
         open
+    }
+
+    pub(crate) fn lost_under_removals(&self) -> [(&'static str, usize); 4] {
+        self.tree.count_lost()
     }
 
     /// The dismissals in the fold, those of voided sets left out: the stamp of each, and the id of

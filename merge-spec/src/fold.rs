@@ -13,6 +13,7 @@ use crate::node::{
     PropertyWrite, SkippedMove,
 };
 use crate::tree::{Author, Tree};
+use crate::value::Value;
 
 /// The state that a set of change sets leads to.
 #[derive(Clone, PartialEq, Debug)]
@@ -100,11 +101,14 @@ impl Fold {
             seen: &seen,
         };
         let outcome = self.tree.apply_all(&set.operations, 0, &author);
-        if let Some(before) = before.filter(|_| outcome == Outcome::Voids) {
-            self.tree = before;
+        if let (Some(before), Outcome::Voids(why)) = (&before, outcome) {
+            self.tree = before.clone();
+            self.tree.fire(why);
             let (kind, item) = (Kind::Voided, Item::Node);
             self.tree.report(kind, set.id, None, NodeId::ROOT, item);
             self.voided.insert(set.id);
+        } else if before.is_some() {
+            self.tree.fire("M13 whole");
         }
 
         self.applied.insert((set.id.origin, set.sequence), set.id);
@@ -121,7 +125,7 @@ impl Fold {
         };
         let first = set.operations.len();
         let outcome = self.tree.apply_all(operations, first, &author);
-        let undone = before.filter(|_| outcome == Outcome::Voids);
+        let undone = before.filter(|_| outcome != Outcome::Fits);
         let stands = undone.is_none();
         if let Some(before) = undone {
             self.tree = before;
@@ -135,13 +139,23 @@ impl Fold {
 pub(crate) enum Outcome {
     /// It did what its author meant, or nothing was left to do.
     Fits,
-    /// It was skipped, landed in the trash, or made its node clash with another.
-    Voids,
+    /// It was skipped, landed in the trash, or made its node clash with another; which of these,
+    /// by the names of [`Fold::fired`].
+    Voids(&'static str),
 }
 
 impl Outcome {
-    fn voids_if(wrong: bool) -> Outcome {
-        if wrong { Outcome::Voids } else { Outcome::Fits }
+    const SKIPPED: Outcome = Outcome::Voids("M13 voided by a skip");
+    const EDIT_IN_TRASH: Outcome = Outcome::Voids("M13 voided by an edit in the trash");
+    const ADD_IN_TRASH: Outcome = Outcome::Voids("M13 voided by an add in the trash");
+    const CLASH: Outcome = Outcome::Voids("M13 voided by a clash");
+
+    fn clash_if(clashes: bool) -> Outcome {
+        if clashes {
+            Outcome::CLASH
+        } else {
+            Outcome::Fits
+        }
     }
 }
 
@@ -152,8 +166,9 @@ impl Tree {
         for (index, operation) in (first..).zip(operations) {
             let index = u32::try_from(index).expect("a change set has at most a MiB");
             let stamp = Stamp { set: by.set, index };
-            if self.apply(operation, stamp, by) == Outcome::Voids {
-                all = Outcome::Voids;
+            let outcome = self.apply(operation, stamp, by);
+            if all == Outcome::Fits {
+                all = outcome;
             }
         }
         all
@@ -163,9 +178,13 @@ impl Tree {
     fn apply(&mut self, operation: &Operation, stamp: Stamp, by: &Author<'_>) -> Outcome {
         match operation {
             Operation::Add { parent, name, k } => {
+                if *k > 0 {
+                    self.fire("M3 added again");
+                }
                 self.add(NodeId::of_add(*parent, name, *k), *parent, name, stamp, by)
             }
             Operation::AddUnique { parent, name } => {
+                self.fire("M3 unique");
                 self.add(NodeId::of_add_unique(stamp), *parent, name, stamp, by)
             }
             Operation::Remove { node } => self.remove(*node, stamp, by),
@@ -204,8 +223,12 @@ impl Tree {
     /// M12: an operation on a node that the fold does not know, or that is not for such an
     /// operation (the root, the trash), is skipped. `node` is the one at fault.
     pub(crate) fn unknown(&mut self, node: NodeId, stamp: Stamp) -> Outcome {
+        self.fire(match node {
+            NodeId::ROOT | NodeId::TRASH => "M12 root or trash",
+            _ => "M12 unknown",
+        });
         self.report(Kind::UnknownNode, stamp.set, None, node, Item::Node);
-        Outcome::Voids
+        Outcome::SKIPPED
     }
 
     /// M6.
@@ -228,18 +251,35 @@ impl Tree {
             // Unknown: it comes to be under its parent, even under a trashed one.
             self.nodes.insert(id, Node::default());
             self.place_by_add(id, parent, name, stamp, ParentCause::Add);
-            Outcome::voids_if(under_trash || self.clashes(id))
+            if under_trash {
+                self.fire("M6 new under trash");
+                Outcome::ADD_IN_TRASH
+            } else {
+                self.fire("M6 new");
+                Outcome::clash_if(self.clashes(id))
+            }
         } else if live {
             // Known and not trashed: nothing changes.
+            self.fire("M6 known, live");
             self.report_elsewhere(id, parent, name, by);
             Outcome::Fits
         } else if under_trash {
             // Known and trashed, as is the parent: nothing changes.
-            Outcome::Voids
+            self.fire("M6 known, trashed, parent trashed");
+            Outcome::ADD_IN_TRASH
         } else {
             // Known and trashed, but the parent is not: it comes back there under that name, and
             // empty. Its older properties no longer count; each child goes to the trash by itself.
+            self.fire("M6 comes back");
+            let node = self.node(id);
+            let lost = node
+                .properties
+                .keys()
+                .filter_map(|name| node.property(name))
+                .count();
+            (0..lost).for_each(|_| self.fire("M6 empties a property"));
             for child in self.children(id) {
+                self.fire("M6 empties a child");
                 let write = ParentWrite {
                     stamp,
                     to: NodeId::TRASH,
@@ -249,7 +289,7 @@ impl Tree {
             }
             self.node_mut(id).emptied = Some(stamp);
             self.place_by_add(id, parent, name, stamp, ParentCause::ComeBack);
-            Outcome::voids_if(self.clashes(id))
+            Outcome::clash_if(self.clashes(id))
         };
 
         self.node_mut(id).touched.push((stamp, Item::Node));
@@ -298,6 +338,11 @@ impl Tree {
         // A cycle; this is looked at first. The reason is the newest parent write on the way from
         // the new parent up to, and without, the moved node.
         if self.at_or_below(parent, id) {
+            self.fire(match (parent == id, self.trashed(parent)) {
+                (true, _) => "M9 cycle without a reason",
+                (false, true) => "M9 cycle, target trashed too",
+                (false, false) => "M9 cycle",
+            });
             let way = self.upwards(parent).take_while(|up| *up != id);
             let reason = way
                 .filter_map(|up| self.node(up).parent())
@@ -308,11 +353,17 @@ impl Tree {
         // A trashed target. The reason is the write that put its nearest ancestor-or-self that is
         // itself in the trash there.
         if self.trashed(parent) {
+            self.fire("M9 target trashed");
             let reason = self
                 .node(self.top(parent))
                 .parent()
                 .map(|write| write.stamp);
             return self.skip(Kind::TargetRemoved, id, parent, reason, stamp);
+        }
+        if self.in_trash(id) {
+            self.fire("M9 brings back");
+        } else if self.trashed(id) {
+            self.fire("M9 out of a trashed subtree");
         }
         self.report_overtaken_parent(id, parent, by);
         let write = ParentWrite {
@@ -323,9 +374,12 @@ impl Tree {
         self.node_mut(id).parents.push(write);
         self.node_mut(id).touched.push((stamp, Item::Parent));
         if let Some(name) = name {
+            self.fire("M9 move with name");
             self.give_name(id, name, stamp, by);
+        } else {
+            self.fire("M9 move");
         }
-        Outcome::voids_if(self.clashes(id))
+        Outcome::clash_if(self.clashes(id))
     }
 
     /// M9: a move is skipped as a whole, its name included.
@@ -349,7 +403,7 @@ impl Tree {
             id,
             Item::Parent,
         );
-        Outcome::Voids
+        Outcome::SKIPPED
     }
 
     /// M9, of a move to what was the same parent in its author's view: the name alone is written,
@@ -358,6 +412,11 @@ impl Tree {
         if !self.contains_below_root(id) {
             return self.unknown(id, stamp); // M12
         }
+        self.fire(if self.trashed(id) {
+            "M9 rename in the trash"
+        } else {
+            "M9 rename"
+        });
         self.give_name(id, name, stamp, by);
         self.edited(id, stamp, Item::Name, self.clashes(id))
     }
@@ -384,6 +443,18 @@ impl Tree {
         if !self.contains(id) {
             return self.unknown(id, stamp); // M12
         }
+        let under = self
+            .node(id)
+            .counting(property)
+            .0
+            .map(|write| &write.change);
+        self.fire(match (&change, under) {
+            (PropertyChange::Set(_), _) => "M4 set",
+            (PropertyChange::Unset, _) => "M4 unset",
+            (_, Some(PropertyChange::Set(Value::Int(_)))) => "M5 inc on an integer",
+            (_, Some(PropertyChange::Set(_))) => "M5 inc on no integer",
+            (_, _) => "M5 inc on nothing",
+        });
         self.report_overwritten_value(id, property, &change, by);
         let writes = self
             .node_mut(id)
@@ -399,6 +470,7 @@ impl Tree {
         if !self.contains_below_root(id) {
             return self.unknown(id, stamp); // M12
         }
+        self.fire("M11 order");
         self.report_overwritten_order(id, key, by);
         self.node_mut(id).orders.push(OrderWrite {
             stamp,
@@ -414,7 +486,8 @@ impl Tree {
         let trashed = self.trashed(id);
         if trashed {
             self.report_in_trash(id, id, stamp, item);
+            return Outcome::EDIT_IN_TRASH;
         }
-        Outcome::voids_if(trashed || clashes)
+        Outcome::clash_if(clashes)
     }
 }

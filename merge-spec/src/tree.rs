@@ -19,6 +19,8 @@ pub(crate) struct Tree {
     pub(crate) under_removed: Vec<UnderRemoved>,
     /// The dismissals, with the conflicts that they close (M14).
     pub(crate) dismissals: BTreeMap<Stamp, [u8; 16]>,
+    /// How often each branch of the rules was taken.
+    pub(crate) fired: BTreeMap<&'static str, u64>,
 }
 
 /// Whose operation is being applied: its change set, and all that its author had seen (M2).
@@ -42,6 +44,7 @@ impl Tree {
             conflicts: BTreeSet::new(),
             under_removed: Vec::new(),
             dismissals: BTreeMap::new(),
+            fired: BTreeMap::new(),
         }
     }
 
