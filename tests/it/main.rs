@@ -6,7 +6,6 @@ mod commands;
 mod convergence;
 mod daemon;
 mod daemons;
-mod engine;
 mod floors;
 mod golden_state;
 mod library;
