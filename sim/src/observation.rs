@@ -5,9 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use leveret::merge::ReadTree;
-use leveret::model::NodeId;
-use merge_spec::Fold;
+use leveret::merge::{ReadTree, Snapshot, StateDigest};
+use leveret::model::{
+    ChangeSetId, Conflict, ConflictItem, ConflictKind, NodeId, OriginId, PropertyName, Time,
+};
+use merge_spec::{self as spec, Fold};
 use serde_json::Value as Json;
 
 use crate::engine::{children, spec_children, tree};
@@ -21,6 +23,10 @@ pub struct Observation {
     pub children: BTreeMap<String, Vec<Shown>>,
     /// The nodes that are not in the tree, of those that the model knows.
     pub trashed: BTreeSet<NodeId>,
+    /// The open conflicts.
+    pub conflicts: BTreeSet<Conflict>,
+    /// The digest of the state.
+    pub digest: StateDigest,
 }
 
 /// A child in its parent's list.
@@ -44,15 +50,19 @@ impl Observation {
     ///
     /// # Panics
     /// If the state can not be read.
-    pub fn of_engine(view: &impl ReadTree, nodes: impl IntoIterator<Item = NodeId>) -> Self {
+    pub fn of_engine(snapshot: &Snapshot, nodes: impl IntoIterator<Item = NodeId>) -> Self {
         let is_trashed = |node: &NodeId| {
-            let visible = view.is_visible(*node);
+            let visible = snapshot.is_visible(*node);
             !visible.expect("the store of a test can be read")
         };
         Self {
-            tree: tree(view),
-            children: children(view),
+            tree: tree(snapshot),
+            children: children(snapshot),
             trashed: nodes.into_iter().filter(is_trashed).collect(),
+            conflicts: snapshot
+                .conflicts()
+                .expect("the store of a test can be read"),
+            digest: snapshot.digest(),
         }
     }
 
@@ -62,7 +72,16 @@ impl Observation {
             tree: fold.tree(),
             children: spec_children(fold),
             trashed: fold.trashed().iter().map(|node| NodeId(node.0)).collect(),
+            conflicts: fold.open_conflicts().iter().map(conflict).collect(),
+            digest: StateDigest(fold.digest().0),
         }
+    }
+
+    /// The conflicts as cases have them: `AUTHOR@TIME kind`, each pair once.
+    pub fn conflict_pairs(&self) -> Vec<String> {
+        let pair = |conflict: &Conflict| format!("{} {}", set_id(conflict.loser), conflict.kind);
+        let pairs: BTreeSet<String> = self.conflicts.iter().map(pair).collect();
+        pairs.into_iter().collect()
     }
 
     /// Where this differs from what it should be, in one line; nothing if it does not.
@@ -70,6 +89,11 @@ impl Observation {
         first_member(&self.tree, &expected.tree)
             .or_else(|| first_list(&self.children, &expected.children))
             .or_else(|| first_trashed(&self.trashed, &expected.trashed))
+            .or_else(|| first_conflict(&self.conflicts, &expected.conflicts))
+            .or_else(|| {
+                let (found, expected) = (self.digest, expected.digest);
+                (found != expected).then(|| format!("digest: {found} instead of {expected}"))
+            })
     }
 }
 
@@ -127,6 +151,57 @@ fn first_trashed(found: &BTreeSet<NodeId>, expected: &BTreeSet<NodeId>) -> Optio
     Some(format!("trash: the node {node} is {not}trashed"))
 }
 
+fn first_conflict(found: &BTreeSet<Conflict>, expected: &BTreeSet<Conflict>) -> Option<String> {
+    let conflict = found.symmetric_difference(expected).next()?;
+    let what = match found.contains(conflict) {
+        true => "is not one",
+        false => "is missing",
+    };
+    let winner = conflict.winner.map(set_id);
+    let winner = winner.map_or("nobody".to_owned(), |id| id.to_string());
+    Some(format!(
+        "conflicts: {} {} of {} of the node {}, won by {winner}, {what}",
+        set_id(conflict.loser),
+        conflict.kind,
+        conflict.item,
+        &conflict.node.to_string()[..8],
+    ))
+}
+
+/// A change set's id as cases write it.
+fn set_id(id: ChangeSetId) -> spec::SetId {
+    spec::SetId {
+        time: id.time.0,
+        origin: spec::Origin(id.origin.0),
+    }
+}
+
+/// A conflict of the model in the engine's types.
+fn conflict(conflict: &spec::Conflict) -> Conflict {
+    let id = |id: spec::SetId| ChangeSetId {
+        time: Time(id.time),
+        origin: OriginId(id.origin.0),
+    };
+    let mut kinds = ConflictKind::ALL.into_iter();
+    let kind = kinds.find(|kind| kind.as_str() == conflict.kind.as_str());
+    Conflict {
+        loser: id(conflict.loser),
+        kind: kind.expect("engine and model know the same kinds"),
+        node: NodeId(conflict.node.0),
+        item: match &conflict.item {
+            spec::Item::Node => ConflictItem::Node,
+            spec::Item::Parent => ConflictItem::Parent,
+            spec::Item::Name => ConflictItem::Name,
+            spec::Item::Order => ConflictItem::Order,
+            spec::Item::Property(name) => {
+                let name = PropertyName::new(name);
+                ConflictItem::Property(name.expect("a name of a case is one of leveret's"))
+            }
+        },
+        winner: conflict.winner.map(id),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -138,6 +213,8 @@ mod tests {
             tree,
             children: BTreeMap::new(),
             trashed: BTreeSet::new(),
+            conflicts: BTreeSet::new(),
+            digest: StateDigest([0; 16]),
         }
     }
 

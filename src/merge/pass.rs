@@ -283,6 +283,12 @@ impl<'a> Pass<'a> {
             if needs_its_place {
                 let before = self.take_effects(operation, stamp, former.as_deref())?;
                 after = self.evaluator().evaluate(operation, stamp, &author)?;
+                if matches!(operation, Operation::Remove { .. }) {
+                    self.meta.removal = self.meta.removal.max(stamp);
+                }
+                if before != after {
+                    self.follow(stamp, &before, &after)?;
+                }
                 effects.push((stamp, before, after.clone()));
             }
             if set.all_or_nothing && whole {
@@ -294,7 +300,10 @@ impl<'a> Pass<'a> {
                 let operation = &set.operations[stamp.index as usize];
                 let others = others(operation, *stamp, after);
                 self.evaluator().take_effects(operation, *stamp, &others)?;
-                *after = Effects::default();
+                let taken = std::mem::take(after);
+                if taken != *after {
+                    self.follow(*stamp, &taken, after)?;
+                }
             }
         }
         let was_voided = former.as_ref().map(|former| former.voided);
@@ -302,21 +311,16 @@ impl<'a> Pass<'a> {
 
         let mut record = StructuralRecord {
             sequence: set.sequence,
-            removes: false,
+            removes: set
+                .operations
+                .iter()
+                .any(|operation| matches!(operation, Operation::Remove { .. })),
             voided: !whole,
-            others: Vec::new(),
-            unknown: Vec::new(),
+            others: former.iter().flat_map(|f| f.others.clone()).collect(),
+            unknown: former.iter().flat_map(|f| f.unknown.clone()).collect(),
         };
-        for (index, operation) in set.operations.iter().enumerate() {
-            if matches!(operation, Operation::Remove { .. }) {
-                record.removes = true;
-                self.meta.removal = self.meta.removal.max(set.stamp(index));
-            }
-        }
         effects.retain(|(_, before, after)| former.is_none() || before != after);
-        record.others = former.iter().flat_map(|f| f.others.clone()).collect();
-        record.unknown = former.iter().flat_map(|f| f.unknown.clone()).collect();
-        for (stamp, before, after) in &effects {
+        for (stamp, _, after) in &effects {
             let operation = &set.operations[stamp.index as usize];
             record.others.retain(|(index, _)| *index != stamp.index);
             record.unknown.retain(|(index, _)| *index != stamp.index);
@@ -327,10 +331,7 @@ impl<'a> Pass<'a> {
             if let Some(node) = after.unknown {
                 record.unknown.push((stamp.index, node));
             }
-            if before != after {
-                self.counters.revised += u64::from(former.is_some());
-                self.follow(*stamp, before, after)?;
-            }
+            self.counters.revised += u64::from(former.is_some());
         }
         record.others.sort();
         record.unknown.sort();

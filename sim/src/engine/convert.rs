@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use leveret::model::{
-    ChangeSet, ChangeSetId, Dependency, NodeId, NodeName, Operation, OrderKey, OriginId,
-    PropertyName, RepoId, Sequence, Time, Value, json,
+    ChangeSet, ChangeSetId, ConflictId, Dependency, NodeId, NodeName, Operation, OrderKey,
+    OriginId, PropertyName, RepoId, Sequence, Time, Value, json,
 };
 use merge_spec as spec;
 
@@ -94,6 +94,9 @@ fn operation_from_spec(operation: &spec::Operation) -> Operation {
             property: property(p),
             delta: *delta,
         },
+        spec::Operation::Dismiss { conflict } => Operation::Dismiss {
+            conflict: ConflictId(*conflict),
+        },
         spec::Operation::Order { node: n, key } => Operation::Order {
             node: node(n),
             key: OrderKey::from_bytes(key),
@@ -180,6 +183,9 @@ fn operation_to_spec(operation: &Operation) -> spec::Operation {
             node: node(n),
             property: property.to_string(),
             delta: *delta,
+        },
+        Operation::Dismiss { conflict } => spec::Operation::Dismiss {
+            conflict: conflict.0,
         },
         Operation::Order { node: n, key } => spec::Operation::Order {
             node: node(n),
