@@ -11,5 +11,6 @@ mod golden_state;
 mod library;
 mod limits;
 mod merge_costs;
+mod pages;
 mod snapshots;
 mod verify;
