@@ -58,19 +58,20 @@ fn the_engine_agrees_with_the_model_after_every_merge_of_random_histories() {
     let totals = totals.into_inner().unwrap();
     report(&totals, begin.elapsed());
     assert_eq!(totals.histories, cases, "every history was replayed");
-    let missing: Vec<&&str> = RULES
+    // A thousand times each in the histories of `make test`; with few, chance has its say.
+    let enough = |rule: &str| {
+        totals
+            .fired
+            .get(rule)
+            .is_some_and(|times| *times * 5 >= cases * 2)
+    };
+    let seldom: Vec<&&str> = RULES
         .iter()
-        .filter(|rule| !OUT_OF_REACH.contains(rule))
-        .filter(|rule| {
-            totals
-                .fired
-                .get(**rule)
-                .is_none_or(|times| *times < cases / 4)
-        })
+        .filter(|rule| !OUT_OF_REACH.contains(rule) && !enough(rule))
         .collect();
     assert!(
-        cases < 100 || missing.is_empty(),
-        "seldom fired: {missing:?}"
+        cases < CASES || seldom.is_empty(),
+        "seldom fired: {seldom:?}"
     );
 }
 
