@@ -1,9 +1,9 @@
 //! The random histories: that they are what they promise.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use merge_spec::random::{self, Event, History};
-use merge_spec::{Case, Operation, RULES, fold};
+use merge_spec::{Case, Item, Kind, NodeId, Operation, RULES, fold};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{RngAlgorithm, TestError, TestRng, TestRunner};
@@ -113,6 +113,40 @@ fn size(case: &Case) -> (usize, usize) {
     let lengths = case.change_sets.iter().map(|set| set.operations.len());
     let saves = lengths.clone().filter(|length| *length > 0).count();
     (saves, lengths.sum())
+}
+
+/// The parts that a report of a kind can be about (M14).
+fn parts(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Overwritten => &["parent", "name", "order", "property"],
+        Kind::UnderRemoved => &["node", "parent", "name", "order", "property"],
+        Kind::TargetRemoved | Kind::Cycle | Kind::RemovalUndone => &["parent"],
+        Kind::NameClash => &["name"],
+        _ => &["node"],
+    }
+}
+
+#[test]
+fn reports_have_the_part_and_the_winner_that_the_readme_says() {
+    let mut met = BTreeSet::new();
+    for history in histories(100) {
+        for conflict in fold(&history.case.change_sets).conflicts() {
+            let part = match conflict.item {
+                Item::Node => "node",
+                Item::Parent => "parent",
+                Item::Name => "name",
+                Item::Order => "order",
+                Item::Property(_) => "property",
+            };
+            assert!(parts(conflict.kind).contains(&part), "{conflict:?}");
+            let none = matches!(conflict.kind, Kind::Voided | Kind::UnknownNode);
+            assert_eq!(conflict.winner.is_none(), none, "{conflict:?}");
+            assert!(conflict.kind != Kind::Voided || conflict.node == NodeId::ROOT);
+            met.insert((conflict.kind, part));
+        }
+    }
+    let all: usize = Kind::ALL.iter().map(|kind| parts(*kind).len()).sum();
+    assert_eq!(met.len(), all, "each of them was met: {met:?}");
 }
 
 proptest! {
