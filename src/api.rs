@@ -15,6 +15,8 @@ mod request;
 mod save;
 mod status;
 mod stream;
+mod told;
+mod trash;
 mod watch;
 
 use std::io;
@@ -46,6 +48,8 @@ pub const WATCHES_MAX: usize = 256;
 pub const IMPORTS_MAX: usize = 4;
 /// Most change sets that one request for the log gives.
 pub const LOG_MAX: usize = 100_000;
+/// Most nodes that one request for the trash gives.
+pub const TRASH_MAX: usize = 10_000;
 /// Most children that `GET /v1/node` lists.
 pub const NODE_CHILDREN_MAX: usize = 1_000;
 
@@ -160,6 +164,8 @@ fn router(shared: Shared, guard: guard::Guard) -> Router {
         .route("/v1/node", get(read::node))
         .route("/v1/refs", get(read::refs))
         .route("/v1/import", post(import::import))
+        .route("/v1/trash", get(trash::list))
+        .route("/v1/restore", post(trash::restore))
         .route("/v1/log", get(log::log))
         .route("/v1/watch", get(watch::watch))
         .route("/v1/status", get(status::status))

@@ -15,6 +15,7 @@ mod logging;
 mod operation;
 mod peers;
 mod refs;
+mod restore;
 mod serve;
 mod status;
 mod text;
@@ -63,6 +64,7 @@ enum Command {
     Tree(tree::Tree),
     Get(get::Get),
     Refs(refs::Refs),
+    Restore(restore::Restore),
     Import(import::Import),
     Export(export::Export),
     Log(log::Log),
@@ -149,6 +151,7 @@ fn run(command: Command, out: &mut dyn Write) -> anyhow::Result<()> {
         Command::Tree(command) => command.run(out),
         Command::Get(command) => command.run(out),
         Command::Refs(command) => command.run(out),
+        Command::Restore(command) => command.run(out),
         Command::Import(command) => command.run(out),
         Command::Export(command) => command.run(out),
         Command::Log(command) => command.run(out),

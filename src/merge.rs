@@ -26,6 +26,7 @@ mod settle;
 mod snapshot;
 mod state;
 mod structure;
+mod trash;
 mod view;
 mod write;
 
@@ -39,6 +40,7 @@ pub(crate) use register::remembers;
 pub use settle::Change;
 pub use snapshot::Snapshot;
 pub use state::{Checkpoint, Heads, OLD_BYTES_MAX, State, Version};
+pub use trash::{TrashCursor, TrashCursorError, Trashed};
 pub use view::{ReadError, View};
 
 use crate::model::{ChangeSet, OriginId, Sequence};

@@ -7,6 +7,7 @@
 //! HTTP and the command line are left to the floors above.
 
 mod admit;
+mod change_sets;
 mod clock;
 mod connection;
 mod core;
@@ -31,6 +32,7 @@ mod tests;
 mod tree;
 mod verify;
 
+pub use self::change_sets::ChangeSets;
 pub use self::directory::{DirectoryError, FORMAT_VERSION};
 pub use self::error::{
     CloseError, CreateTokenError, ImportError, JoinError, LogError, OpenError, SaveError,

@@ -22,6 +22,11 @@ pub(super) const JSON: &str = "application/json";
 /// The content type of text for people.
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 
+/// An answer of lines that are all there.
+pub(super) fn lines(text: String) -> Response {
+    ([(header::CONTENT_TYPE, LINES)], text).into_response()
+}
+
 /// An answer of a content type, and the end where its pieces are put in.
 pub(super) fn answer(content_type: &'static str) -> (Pieces, Response) {
     let (sender, receiver) = mpsc::channel(PIECES_MAX);

@@ -50,6 +50,9 @@ impl Log {
                 member(&entry, "id"),
                 member(&entry, "time")
             )?;
+            if entry["all_or_nothing"] == true {
+                write!(out, ", all or nothing")?;
+            }
             if !entry["message"].is_null() {
                 write!(out, "  {}", member(&entry, "message"))?;
             }

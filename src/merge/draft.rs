@@ -8,6 +8,7 @@
 mod changed;
 mod error;
 mod order;
+mod restore;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -41,6 +42,7 @@ pub struct Draft {
     touched: BTreeSet<(NodeId, Item)>,
     message: Option<Arc<str>>,
     overwrite: bool,
+    all_or_nothing: bool,
 }
 
 impl View for Draft {
@@ -88,6 +90,7 @@ impl Draft {
             touched: BTreeSet::new(),
             message: None,
             overwrite: false,
+            all_or_nothing: false,
         }
     }
 
@@ -307,6 +310,18 @@ impl Draft {
     /// Whether the save is made even if something it writes was changed since the snapshot.
     pub fn overwrite(&mut self, yes: bool) {
         self.overwrite = yes;
+    }
+
+    /// Whether the save has no effect at all where any of its operations would have none, or would
+    /// make a name clash (M13). That can come about later, and be taken back, as others' saves
+    /// arrive that are older.
+    pub fn all_or_nothing(&mut self, yes: bool) {
+        self.all_or_nothing = yes;
+    }
+
+    /// Whether it is all or nothing.
+    pub fn is_all_or_nothing(&self) -> bool {
+        self.all_or_nothing
     }
 
     /// The message, if there is one.

@@ -2,6 +2,7 @@
 
 use super::settle::{self, Standing};
 use super::structure::{End, way_up};
+use super::trash::{self, TrashCursor, Trashed};
 use super::view::{self, ReadError, View};
 use crate::codec::record::{ChildEntry, Record};
 use crate::codec::state_key::{self as key, Key};
@@ -44,7 +45,8 @@ struct Namesake {
     placed: Stamp,
 }
 
-/// Reads of one state of a tree. Only what is visible is found: not the trash.
+/// Reads of one state of a tree. Only what is visible is found, not the trash, but by the methods
+/// that say so.
 pub trait ReadTree {
     /// The records it reads.
     fn view(&self) -> &dyn View;
@@ -217,6 +219,34 @@ pub trait ReadTree {
             }
         }
         Ok(children)
+    }
+
+    /// At most `limit` of the nodes that are in the trash, after a place in that list: the newest
+    /// first. What is below them, and in the trash only along with them, is not listed. Reads all
+    /// of the trash.
+    ///
+    /// # Errors
+    /// If it can not be read.
+    fn trash(&self, after: Option<TrashCursor>, limit: usize) -> Result<Vec<Trashed>, ReadError> {
+        trash::list(self, after, limit)
+    }
+
+    /// What there is to say of a node in the trash, be it by itself or with one above it; nothing
+    /// of one that is visible or not known.
+    ///
+    /// # Errors
+    /// If it can not be read.
+    fn trashed(&self, node: NodeId) -> Result<Option<Trashed>, ReadError> {
+        trash::trashed(self, node)
+    }
+
+    /// The nodes in the trash, by themselves or with one above them, to which a path led before
+    /// they went there: those that went last come first.
+    ///
+    /// # Errors
+    /// If they can not be read.
+    fn trashed_at(&self, path: &NodePath) -> Result<Vec<Trashed>, ReadError> {
+        trash::at(self, path)
     }
 
     /// The visible nodes that refer to a node, and by which property. The node may be gone.

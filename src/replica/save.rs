@@ -158,7 +158,7 @@ impl Replica {
                 .copied()
                 .collect(),
             rules: RULES_VERSION,
-            all_or_nothing: false,
+            all_or_nothing: draft.is_all_or_nothing(),
             message: draft.message(),
             operations,
         };

@@ -12,5 +12,6 @@ mod golden_state;
 mod library;
 mod limits;
 mod merge_costs;
+mod restore;
 mod snapshots;
 mod verify;
