@@ -5,6 +5,7 @@
 //! `codec`). A value in hand is valid: constructors parse.
 
 pub mod change_set;
+pub mod conflict;
 pub mod id;
 pub mod json;
 pub mod limits;
@@ -15,7 +16,10 @@ pub mod script;
 pub mod value;
 
 pub use change_set::{Birth, ChangeSet, Dependency, Operation, Predecessor};
-pub use id::{ChangeSetId, ClusterId, NodeId, OriginId, PublicKey, RepoId, Sequence, Stamp, Time};
+pub use conflict::{Conflict, ConflictItem, ConflictKind};
+pub use id::{
+    ChangeSetId, ClusterId, ConflictId, NodeId, OriginId, PublicKey, RepoId, Sequence, Stamp, Time,
+};
 pub use name::{NameError, NodeName, PropertyName};
 pub use order::OrderKey;
 pub use path::{NodePath, PathError, PathStep};

@@ -14,7 +14,7 @@ use serde_bytes::Bytes;
 use super::text::{Fixed, element, fixed};
 use crate::model::limits::{ORDER_KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::model::{
-    ChangeSetId, NodeId, NodeName, Operation, OrderKey, PropertyName, Timestamp, Value,
+    ChangeSetId, ConflictId, NodeId, NodeName, Operation, OrderKey, PropertyName, Timestamp, Value,
 };
 
 const ADD: u8 = 1;
@@ -26,6 +26,7 @@ const SET: u8 = 6;
 const UNSET: u8 = 7;
 const INC: u8 = 8;
 const ORDER: u8 = 9;
+const DISMISS: u8 = 10;
 
 const TIME: u8 = 1;
 const REFERENCE: u8 = 2;
@@ -96,6 +97,7 @@ impl Serialize for OperationOut<'_> {
             Operation::Order { node, key } => {
                 tuple!(serializer, ORDER, id(node), Bytes::new(key.as_bytes()))
             }
+            Operation::Dismiss { conflict } => tuple!(serializer, DISMISS, fixed(conflict.0)),
         }
     }
 }
@@ -175,6 +177,9 @@ impl<'de> Visitor<'de> for OperationVisitor {
                     }
                     OrderKey::from_bytes(key)
                 },
+            },
+            DISMISS => Operation::Dismiss {
+                conflict: ConflictId(element::<Fixed<16>, A>(seq)?.into_array()),
             },
             other => {
                 return Err(Error::custom(format_args!(

@@ -50,7 +50,8 @@ pub(super) fn register(
         Operation::Add { .. }
         | Operation::AddUnique { .. }
         | Operation::Remove { .. }
-        | Operation::Move { .. } => return Ok(None),
+        | Operation::Move { .. }
+        | Operation::Dismiss { .. } => return Ok(None),
     };
     property(overlay, node, name, Write { stamp, what })?;
     Ok(Some((node, name.clone())))

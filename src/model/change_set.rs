@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::id::{ChangeSetId, NodeId, OriginId, PublicKey, RepoId, Sequence, Stamp};
+use super::id::{ChangeSetId, ConflictId, NodeId, OriginId, PublicKey, RepoId, Sequence, Stamp};
 use super::name::{NodeName, PropertyName};
 use super::order::OrderKey;
 use super::value::Value;
@@ -172,6 +172,11 @@ pub enum Operation {
         /// The key.
         key: OrderKey,
     },
+    /// Takes a conflict off the list of open ones (M14). Changes nothing else.
+    Dismiss {
+        /// The conflict.
+        conflict: ConflictId,
+    },
 }
 
 impl Operation {
@@ -184,7 +189,7 @@ impl Operation {
         )
     }
 
-    /// The node it is about, given its stamp.
+    /// The node it is about, given its stamp; the root if it is about none.
     pub fn node(&self, stamp: Stamp) -> NodeId {
         match self {
             Self::Add {
@@ -201,22 +206,24 @@ impl Operation {
             | Self::Unset { node, .. }
             | Self::Inc { node, .. }
             | Self::Order { node, .. } => *node,
+            Self::Dismiss { .. } => NodeId::ROOT,
         }
     }
 
     /// The ids of existing nodes in it, to be replaced.
     pub fn nodes_mut(&mut self) -> impl Iterator<Item = &mut NodeId> {
         let (first, second) = match self {
-            Self::Add { parent, .. } | Self::AddUnique { parent, .. } => (parent, None),
-            Self::Move { node, parent, .. } => (node, Some(parent)),
+            Self::Add { parent, .. } | Self::AddUnique { parent, .. } => (Some(parent), None),
+            Self::Move { node, parent, .. } => (Some(node), Some(parent)),
             Self::Remove { node }
             | Self::Rename { node, .. }
             | Self::Set { node, .. }
             | Self::Unset { node, .. }
             | Self::Inc { node, .. }
-            | Self::Order { node, .. } => (node, None),
+            | Self::Order { node, .. } => (Some(node), None),
+            Self::Dismiss { .. } => (None, None),
         };
-        std::iter::once(first).chain(second)
+        first.into_iter().chain(second)
     }
 
     /// An upper bound of its encoded size, in bytes.
@@ -231,7 +238,7 @@ impl Operation {
             } => property.as_str().len() + 2 * value.weight(),
             Self::Unset { property, .. } | Self::Inc { property, .. } => property.as_str().len(),
             Self::Order { key, .. } => key.as_bytes().len(),
-            Self::Remove { .. } => 0,
+            Self::Remove { .. } | Self::Dismiss { .. } => 0,
         }
     }
 }

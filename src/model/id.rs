@@ -78,6 +78,11 @@ bytes_id!(
     ClusterId, 16, "a cluster id (32 hex digits)"
 );
 
+bytes_id!(
+    /// A conflict: a hash of what lost, how, and to whom (M14).
+    ConflictId, 16, "a conflict id (32 hex digits)"
+);
+
 impl NodeId {
     /// The root of every repository. It has no parent, name or history of its own.
     pub const ROOT: Self = Self([0; 16]);

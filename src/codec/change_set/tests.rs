@@ -3,7 +3,7 @@ use proptest::sample::SizeRange;
 
 use super::*;
 use crate::codec::testing::{hex, survives};
-use crate::model::{NodeId, NodeName, OrderKey, PropertyName, Timestamp, Value};
+use crate::model::{ConflictId, NodeId, NodeName, OrderKey, PropertyName, Timestamp, Value};
 
 fn name(text: &str) -> NodeName {
     NodeName::new(text).unwrap()
@@ -152,6 +152,22 @@ fn the_bytes_of_a_change_set_stay_what_they_are() {
          03030303030303a3696e74d1ff7f"
     );
     assert_eq!(decode(&bytes), Ok(second()));
+}
+
+#[test]
+fn the_bytes_of_a_dismissal_stay_what_they_are() {
+    let set = ChangeSet {
+        all_or_nothing: true,
+        operations: vec![Operation::Dismiss {
+            conflict: ConflictId([0xcc; 16]),
+        }],
+        ..second()
+    };
+    let bytes = encode(&set);
+    let text = hex(&bytes);
+    let (_, end) = text.split_at(text.len() - 46);
+    assert_eq!(end, "c3c091920ac410cccccccccccccccccccccccccccccccc");
+    assert_eq!(decode(&bytes), Ok(set));
 }
 
 #[test]
@@ -310,6 +326,9 @@ fn any_operation() -> impl Strategy<Value = Operation> {
             node,
             property: property(&p),
             delta,
+        }),
+        any::<[u8; 16]>().prop_map(|id| Operation::Dismiss {
+            conflict: ConflictId(id),
         }),
         (node, proptest::collection::vec(any::<u8>(), 1..30)).prop_map(|(node, key)| {
             Operation::Order {
