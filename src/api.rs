@@ -5,6 +5,7 @@
 //! loopback; elsewhere it asks for a bearer token, and web pages are kept out (`guard`).
 
 mod error;
+mod explain;
 mod guard;
 mod import;
 mod log;
@@ -167,6 +168,7 @@ fn router(shared: Shared, guard: guard::Guard) -> Router {
         .route("/v1/trash", get(trash::list))
         .route("/v1/restore", post(trash::restore))
         .route("/v1/log", get(log::log))
+        .route("/v1/explain", get(explain::explain))
         .route("/v1/watch", get(watch::watch))
         .route("/v1/status", get(status::status))
         .route("/v1/peers", get(status::peers))

@@ -6,6 +6,7 @@
 mod apply;
 mod client;
 mod duration;
+mod explain;
 mod export;
 mod get;
 mod import;
@@ -68,6 +69,7 @@ enum Command {
     Import(import::Import),
     Export(export::Export),
     Log(log::Log),
+    Explain(explain::Explain),
     Watch(watch::Watch),
     Status(status::Status),
     Peers(peers::Peers),
@@ -155,6 +157,7 @@ fn run(command: Command, out: &mut dyn Write) -> anyhow::Result<()> {
         Command::Import(command) => command.run(out),
         Command::Export(command) => command.run(out),
         Command::Log(command) => command.run(out),
+        Command::Explain(command) => command.run(out),
         Command::Watch(command) => command.run(out),
         Command::Status(command) => command.run(out),
         Command::Peers(command) => command.run(out),

@@ -51,8 +51,9 @@ pub mod replica;
 pub mod storage;
 
 pub use merge::{
-    Change, ChangedItem, Child, ChildCursor, Draft, DraftError, Heads, Item, NodeInfo, ReadError,
-    ReadTree, Snapshot, StateDigest, TrashCursor, Trashed,
+    Change, ChangedItem, Child, ChildCursor, Draft, DraftError, Explanation, Heads, Item,
+    ItemHistory, ItemValue, NodeInfo, Outcome, ReadError, ReadTree, Snapshot, StateDigest,
+    ToldWrite, TrashCursor, Trashed, Wrote,
 };
 pub use model::script::Place;
 pub use model::{

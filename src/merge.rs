@@ -18,6 +18,7 @@
 mod counters;
 mod digest;
 mod draft;
+mod explain;
 mod pass;
 mod read;
 mod register;
@@ -35,6 +36,9 @@ use std::sync::Arc;
 pub use counters::MergeCounters;
 pub use digest::StateDigest;
 pub use draft::{ChangedItem, Draft, DraftError, Item};
+pub use explain::{
+    Explanation, ItemHistory, ItemValue, Outcome, ToldWrite, WRITES_TOLD_MAX, Wrote,
+};
 pub use read::{Child, ChildCursor, NodeInfo, ReadTree};
 pub(crate) use register::remembers;
 pub use settle::Change;

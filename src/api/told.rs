@@ -52,6 +52,11 @@ impl Told {
         }))
     }
 
+    /// The change sets themselves.
+    pub(super) fn sets(&mut self) -> &mut ChangeSets {
+        &mut self.sets
+    }
+
     fn author(&mut self, origin: OriginId) -> Result<Author, ApiError> {
         if let Some(author) = self.authors.get(&origin) {
             return Ok(author.clone());

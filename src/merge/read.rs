@@ -1,5 +1,6 @@
 //! The tree as people see it: names, paths, order, values. Of a snapshot, or of a draft.
 
+use super::explain::{self, Explanation, ItemHistory};
 use super::settle::{self, Standing};
 use super::structure::{End, way_up};
 use super::trash::{self, TrashCursor, Trashed};
@@ -7,7 +8,9 @@ use super::view::{self, ReadError, View};
 use crate::codec::record::{ChildEntry, Record};
 use crate::codec::state_key::{self as key, Key};
 use crate::model::order::effective_key;
-use crate::model::{NodeId, NodeName, NodePath, PathStep, PropertyName, Stamp, Value};
+use crate::model::{
+    ConflictItem, NodeId, NodeName, NodePath, PathStep, PropertyName, Stamp, Value,
+};
 
 /// A visible node.
 #[derive(Clone, Debug, PartialEq)]
@@ -247,6 +250,38 @@ pub trait ReadTree {
     /// If they can not be read.
     fn trashed_at(&self, path: &NodePath) -> Result<Vec<Trashed>, ReadError> {
         trash::at(self, path)
+    }
+
+    /// Why a node is as it is, be it visible or in the trash: of each of its items the value, and
+    /// what became of the newest `limit` writes to it, at most
+    /// [`WRITES_TOLD_MAX`](super::WRITES_TOLD_MAX); nothing if no such node is known.
+    ///
+    /// # Errors
+    /// If it can not be read.
+    fn explain(&self, node: NodeId, limit: usize) -> Result<Option<Explanation>, ReadError> {
+        explain::explain(self, node, limit)
+    }
+
+    /// The items of a node that were ever written, in the order of [`Explanation::items`]; nothing
+    /// if no such node is known.
+    ///
+    /// # Errors
+    /// If they can not be read.
+    fn items(&self, node: NodeId) -> Result<Option<Vec<ConflictItem>>, ReadError> {
+        explain::items(self.view(), node)
+    }
+
+    /// As [`ReadTree::explain`], of one item.
+    ///
+    /// # Errors
+    /// If it can not be read.
+    fn explain_item(
+        &self,
+        node: NodeId,
+        item: &ConflictItem,
+        limit: usize,
+    ) -> Result<ItemHistory, ReadError> {
+        explain::item(self.view(), node, item, limit)
     }
 
     /// The visible nodes that refer to a node, and by which property. The node may be gone.

@@ -7,6 +7,7 @@ mod convergence;
 mod daemon;
 mod daemons;
 mod engine;
+mod explain;
 mod floors;
 mod golden_state;
 mod library;
