@@ -15,6 +15,7 @@
 //! Sources: Mueller, *Clustering for Jackrabbit 3*, solution B; Kleppmann et al., *A highly-available
 //! move operation for replicated trees*; Bayou. The rules are those of `merge-spec/README.md`.
 
+mod conflict;
 mod counters;
 mod digest;
 mod draft;
@@ -47,7 +48,7 @@ pub use state::{Checkpoint, Heads, OLD_BYTES_MAX, State, Version};
 pub use trash::{TrashCursor, TrashCursorError, Trashed};
 pub use view::{ReadError, View};
 
-use crate::model::{ChangeSet, OriginId, Sequence};
+use crate::model::{ChangeSet, ChangeSetId, OriginId, Sequence};
 use crate::storage::StorageError;
 
 /// Change sets that were merged before, for those that have to be evaluated again.
@@ -70,6 +71,9 @@ pub struct Merged {
     pub version: Version,
     /// The visible difference from the version before, net.
     pub changes: Vec<Change>,
+    /// All-or-nothing change sets that are voided now and were not, or the contrary, in the order
+    /// in which they were looked at (M13).
+    pub voided: Vec<(ChangeSetId, bool)>,
     /// The state after it.
     pub snapshot: Snapshot,
 }

@@ -17,6 +17,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::change::{ChangeSet, Origin, SetId};
+use crate::fold::fold;
 use author::Desk;
 
 pub use expect::{Expect, Mismatch};
@@ -316,8 +317,8 @@ fn write_all(file: &str, saves: &[Save]) -> Result<Vec<ChangeSet>, CaseError> {
             all_or_nothing: save.all_or_nothing,
             operations: Vec::new(),
         };
-        let past = seen.iter().map(|id| written[id].clone()).collect();
-        let mut desk = Desk::new(past, draft);
+        let past: Vec<ChangeSet> = seen.iter().map(|id| written[id].clone()).collect();
+        let mut desk = Desk::new(fold(&past), draft);
         for (line, text) in save.ops.lines().enumerate() {
             desk.write(text).map_err(|refusal| CaseError::Line {
                 file: file.to_owned(),
@@ -327,7 +328,7 @@ fn write_all(file: &str, saves: &[Save]) -> Result<Vec<ChangeSet>, CaseError> {
                 refusal,
             })?;
         }
-        written.insert(save.id, desk.finish());
+        written.insert(save.id, desk.finish().0);
         histories.insert(save.id, seen);
     }
     Ok(written.into_values().collect())

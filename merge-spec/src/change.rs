@@ -128,6 +128,19 @@ impl NodeId {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
+    /// Reads 32 hex digits.
+    #[must_use]
+    pub fn from_hex(text: &str) -> Option<NodeId> {
+        let mut id = [0; 16];
+        if text.len() != 32 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return None;
+        }
+        for (at, byte) in id.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
+        }
+        Some(NodeId(id))
+    }
+
     fn first_half(hash: &blake3::Hash) -> NodeId {
         let mut id = [0; 16];
         id.copy_from_slice(&hash.as_bytes()[..16]);
@@ -216,6 +229,11 @@ pub enum Operation {
         node: NodeId,
         /// Where among its siblings it sorts.
         key: Vec<u8>,
+    },
+    /// Closes a conflict (M14); says nothing about any node.
+    Dismiss {
+        /// [`Conflict::id`](crate::Conflict::id) of the conflict.
+        conflict: [u8; 16],
     },
 }
 

@@ -35,9 +35,24 @@ pub enum Kind {
     UnknownNode,
 }
 
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Kind {
+    /// All kinds; the place of a kind here is its byte in the id of a conflict.
+    pub const ALL: [Kind; 9] = [
+        Kind::Overwritten,
+        Kind::UnderRemoved,
+        Kind::TargetRemoved,
+        Kind::Cycle,
+        Kind::RemovalUndone,
+        Kind::Elsewhere,
+        Kind::NameClash,
+        Kind::Voided,
+        Kind::UnknownNode,
+    ];
+
+    /// What cases call it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
             Kind::Overwritten => "overwritten",
             Kind::UnderRemoved => "under-removed",
             Kind::TargetRemoved => "target-removed",
@@ -47,7 +62,13 @@ impl fmt::Display for Kind {
             Kind::NameClash => "name-clash",
             Kind::Voided => "voided",
             Kind::UnknownNode => "unknown-node",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -81,6 +102,41 @@ pub struct Conflict {
     pub winner: Option<SetId>,
 }
 
+impl Conflict {
+    /// What a dismissal calls it: half a hash over all of its fields, so that a conflict that
+    /// goes and comes again is the same one (M14).
+    #[must_use]
+    pub fn id(&self) -> [u8; 16] {
+        let mut bytes = b"leveret conflict 1\0".to_vec();
+        let set = |bytes: &mut Vec<u8>, id: SetId| {
+            bytes.extend(id.time.to_be_bytes());
+            bytes.extend(id.origin.0);
+        };
+        bytes.push(self.kind as u8);
+        set(&mut bytes, self.loser);
+        bytes.extend(self.node.0);
+        match &self.item {
+            Item::Node => bytes.push(0),
+            Item::Parent => bytes.push(1),
+            Item::Name => bytes.push(2),
+            Item::Order => bytes.push(3),
+            Item::Property(name) => {
+                let length = u16::try_from(name.len()).expect("a property's name is short");
+                bytes.push(4);
+                bytes.extend(length.to_le_bytes());
+                bytes.extend(name.as_bytes());
+            }
+        }
+        bytes.push(u8::from(self.winner.is_some()));
+        if let Some(winner) = self.winner {
+            set(&mut bytes, winner);
+        }
+        let mut id = [0; 16];
+        id.copy_from_slice(&blake3::hash(&bytes).as_bytes()[..16]);
+        id
+    }
+}
+
 impl fmt::Display for Conflict {
     /// Writes it as cases do: `AUTHOR@TIME kind`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -95,6 +151,8 @@ pub(crate) struct UnderRemoved {
     node: NodeId,
     item: Item,
     winner: Option<SetId>,
+    /// Whether it came when its node was trashed already, and did not go with it.
+    landed: bool,
 }
 
 impl Tree {
@@ -133,13 +191,19 @@ impl Tree {
             (PropertyChange::Inc(_), _) => true,
             (old, new) => old != new,
         };
-        let losers: Vec<SetId> = incs
+        let rule = |old: &PropertyChange| match (old, change) {
+            (_, PropertyChange::Inc(_)) => "M14 set under an inc",
+            (PropertyChange::Inc(_), _) => "M14 inc under a set or unset",
+            _ => "M14 set or unset under a set or unset",
+        };
+        let losers: Vec<(SetId, &'static str)> = incs
             .into_iter()
             .chain(under)
             .filter(|write| by.unseen(write.stamp) && loses(&write.change))
-            .map(|write| write.stamp.set)
+            .map(|write| (write.stamp.set, rule(&write.change)))
             .collect();
-        for loser in losers {
+        for (loser, rule) in losers {
+            self.fire(rule);
             let item = Item::Property(property.to_owned());
             self.report(Kind::Overwritten, loser, Some(by.set), id, item);
         }
@@ -151,13 +215,9 @@ impl Tree {
             return;
         };
         if old.cause == NameCause::Given && by.unseen(old.stamp) && old.name != name {
-            self.report(
-                Kind::Overwritten,
-                old.stamp.set,
-                Some(by.set),
-                id,
-                Item::Name,
-            );
+            let loser = old.stamp.set;
+            self.fire("M14 name under a name");
+            self.report(Kind::Overwritten, loser, Some(by.set), id, Item::Name);
         }
     }
 
@@ -167,13 +227,9 @@ impl Tree {
             return;
         };
         if by.unseen(old.stamp) && old.key != key {
-            self.report(
-                Kind::Overwritten,
-                old.stamp.set,
-                Some(by.set),
-                id,
-                Item::Order,
-            );
+            let loser = old.stamp.set;
+            self.fire("M14 order under an order");
+            self.report(Kind::Overwritten, loser, Some(by.set), id, Item::Order);
         }
     }
 
@@ -196,6 +252,7 @@ impl Tree {
             self.report(Kind::RemovalUndone, loser, Some(by.set), id, Item::Parent);
         }
         if let Some(loser) = placed {
+            self.fire("M14 parent under a move");
             self.report(Kind::Overwritten, loser, Some(by.set), id, Item::Parent);
         }
     }
@@ -243,6 +300,7 @@ impl Tree {
                         node,
                         item: item.clone(),
                         winner,
+                        landed: false,
                     });
                 }
             }
@@ -268,7 +326,34 @@ impl Tree {
             node: id,
             item,
             winner,
+            landed: true,
         });
+    }
+
+    /// How the lost operations of removals stand, by the names of [`Fold::fired`].
+    fn count_lost(&self) -> [(&'static str, usize); 4] {
+        let count = |has: &dyn Fn(&UnderRemoved) -> bool| {
+            self.under_removed.iter().filter(|lost| has(lost)).count()
+        };
+        let still = |lost: &UnderRemoved| self.still_lost(lost);
+        [
+            (
+                "M14 went with a removal",
+                count(&|lost| !lost.landed && still(lost)),
+            ),
+            (
+                "M14 went with a removal, but is live",
+                count(&|lost| !still(lost)),
+            ),
+            (
+                "M14 landed in the trash",
+                count(&|lost| lost.landed && still(lost)),
+            ),
+            (
+                "M14 emptied since",
+                count(&|lost| still(lost) && !self.trashed(lost.node)),
+            ),
+        ]
     }
 
     /// Whether what is lost under a removal is still lost: the node is trashed in the end, or has
@@ -279,7 +364,7 @@ impl Tree {
 }
 
 impl Fold {
-    /// All conflicts, each once.
+    /// All conflicts, each once, dismissed ones included.
     #[must_use]
     pub fn conflicts(&self) -> BTreeSet<Conflict> {
         let mut all = self.tree.conflicts.clone();
@@ -301,10 +386,34 @@ impl Fold {
         all
     }
 
-    /// The conflicts as cases have them: `AUTHOR@TIME kind`, sorted, each pair once.
+    /// The conflicts that nobody has dismissed.
+    #[must_use]
+    pub fn open_conflicts(&self) -> BTreeSet<Conflict> {
+        let closed: BTreeSet<&[u8; 16]> = self.tree.dismissals.values().collect();
+        let mut open = self.conflicts();
+        open.retain(|conflict| !closed.contains(&conflict.id()));
+        open
+    }
+
+    pub(crate) fn lost_under_removals(&self) -> [(&'static str, usize); 4] {
+        self.tree.count_lost()
+    }
+
+    /// The dismissals in the fold, those of voided sets left out: the stamp of each, and the id of
+    /// the conflict that it closes, whether there is such a conflict or not.
+    #[must_use]
+    pub fn dismissals(&self) -> &BTreeMap<Stamp, [u8; 16]> {
+        &self.tree.dismissals
+    }
+
+    /// The open conflicts as cases have them: `AUTHOR@TIME kind`, sorted, each pair once.
     #[must_use]
     pub fn conflict_pairs(&self) -> Vec<String> {
-        let pairs: BTreeSet<String> = self.conflicts().iter().map(Conflict::to_string).collect();
+        let pairs: BTreeSet<String> = self
+            .open_conflicts()
+            .iter()
+            .map(Conflict::to_string)
+            .collect();
         pairs.into_iter().collect()
     }
 

@@ -17,6 +17,8 @@
 mod case;
 mod change;
 mod conflict;
+mod digest;
+mod fired;
 mod fold;
 mod node;
 mod removal;
@@ -27,10 +29,12 @@ mod view;
 pub use case::{Case, CaseError, Expect, Mismatch, Refusal, Save, key_between};
 pub use change::{ChangeSet, NodeId, Operation, Origin, SetId, Stamp};
 pub use conflict::{Conflict, Item, Kind};
+pub use digest::Digest;
+pub use fired::RULES;
 pub use fold::{Fold, fold};
 pub use node::{
     NameCause, NameWrite, Node, OrderWrite, ParentCause, ParentWrite, PropertyChange,
     PropertyWrite, SkippedMove,
 };
-pub use value::{Value, ValueError};
+pub use value::{Instant, Value, ValueError};
 pub use view::Child;

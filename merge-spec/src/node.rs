@@ -12,8 +12,10 @@ use crate::value::Value;
 /// What a write of a parent came from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ParentCause {
-    /// An add made the node, or brought it back (M6).
+    /// An add made the node (M6).
     Add,
+    /// An add brought the node back, empty (M6).
+    ComeBack,
     /// An add brought the parent back empty, so this child went to the trash (M6).
     Emptied,
     /// A move (M9).
@@ -48,7 +50,10 @@ pub struct ParentWrite {
 pub struct SkippedMove {
     /// The move.
     pub stamp: Stamp,
-    /// The parent write that is to blame; none where a node was moved directly below itself.
+    /// The parent it wanted.
+    pub parent: NodeId,
+    /// The parent write that is to blame; none where the new parent was the moved node itself, so
+    /// that there was nothing on the way.
     pub reason: Option<Stamp>,
 }
 
@@ -178,6 +183,24 @@ impl Node {
         (None, incs)
     }
 
+    /// The exact sum that the value of a property is; none where it has no incs that count (M5).
+    pub(crate) fn sum(&self, property: &str) -> Option<i128> {
+        let (under, incs) = self.counting(property);
+        if incs.is_empty() {
+            return None;
+        }
+        // 0 where what lies under the incs is no integer.
+        let start = match under.map(|write| &write.change) {
+            Some(PropertyChange::Set(Value::Int(integer))) => i128::from(*integer),
+            _ => 0,
+        };
+        let deltas = incs.iter().map(|write| match write.change {
+            PropertyChange::Inc(delta) => i128::from(delta),
+            _ => 0,
+        });
+        Some(start + deltas.sum::<i128>())
+    }
+
     /// The value of a property, and the stamp of the newest write in it. None where no write of
     /// it counts; no value but a stamp where it was unset.
     #[must_use]
@@ -188,19 +211,10 @@ impl Node {
             Some(PropertyChange::Set(value)) => Some(value.clone()),
             _ => None,
         };
-        if incs.is_empty() {
+        let Some(sum) = self.sum(property) else {
             return Some((under, newest));
-        }
-        // M5: 0 where what lies under the incs is no integer; the sum is exact, then clamped.
-        let start = if let Some(Value::Int(integer)) = under {
-            i128::from(integer)
-        } else {
-            0
         };
-        let sum = incs.iter().fold(start, |sum, write| match write.change {
-            PropertyChange::Inc(delta) => sum + i128::from(delta),
-            _ => sum,
-        });
+        // M5: exact, then clamped.
         let clamped = sum.clamp(i128::from(i64::MIN), i128::from(i64::MAX));
         let value = i64::try_from(clamped).expect("clamped to 64 bits");
         Some((Some(Value::Int(value)), newest))

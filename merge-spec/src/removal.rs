@@ -17,28 +17,39 @@ struct HandBack {
     blamed: Stamp,
     /// Whether this takes a move back that has not been taken back before (M14).
     loses_a_move: bool,
+    /// Which branch of the rule this is.
+    rule: &'static str,
 }
 
 impl Tree {
     /// M7.
     pub(crate) fn remove(&mut self, id: NodeId, stamp: Stamp, by: &Author<'_>) -> Outcome {
-        if !self.contains(id) || id == NodeId::ROOT {
-            return self.unknown(id, stamp); // M12; no author can remove the root
+        if !self.contains_below_root(id) {
+            return self.unknown(id, stamp); // M12
         }
         // Itself in the trash: nothing changes, M8 and reports included.
         if self.in_trash(id) {
+            self.fire("M7 already in the trash");
             return Outcome::Fits;
         }
+        self.fire(if self.trashed(id) {
+            "M7 trashed through an ancestor"
+        } else {
+            "M7 remove"
+        });
         // M8: before the node goes, one after the other is handed back, as long as there is one.
         while let Some(next) = self.next_to_hand_back(id, by) {
-            let to = self.place_to_hand_back_to(next.node, id, by);
+            let (to, found) = self.place_to_hand_back_to(next.node, id, by);
+            self.fire(found);
             let HandBack {
                 node,
                 undid,
                 blamed,
                 loses_a_move,
+                rule,
                 ..
             } = next;
+            self.fire(rule);
             let write = ParentWrite {
                 stamp,
                 to,
@@ -63,16 +74,20 @@ impl Tree {
 
     /// M8: of the nodes below the removed one that (a) or (b) holds for, the nearest; of equally
     /// near ones that with the smaller stamp and, should even that be equal, the smaller id.
-    fn next_to_hand_back(&self, removed: NodeId, by: &Author<'_>) -> Option<HandBack> {
+    fn next_to_hand_back(&mut self, removed: NodeId, by: &Author<'_>) -> Option<HandBack> {
         let below = self
             .nodes
             .keys()
             .filter_map(|id| Some((self.steps_below(*id, removed)?, *id)));
-        below
+        let mut found: Vec<(usize, HandBack)> = below
             .filter(|(steps, _)| *steps > 0)
             .filter_map(|(steps, id)| Some((steps, self.has_to_go_back(id, by)?)))
-            .min_by_key(|(steps, found)| (*steps, found.stamp, found.node))
-            .map(|(_, found)| found)
+            .collect();
+        found.sort_by_key(|(steps, found)| (*steps, found.stamp, found.node));
+        if matches!(&found[..], [(one, _), (other, _), ..] if one == other) {
+            self.fire("M8 equally near");
+        }
+        found.into_iter().next().map(|(_, nearest)| nearest)
     }
 
     /// M8 (a) and (b), of one node.
@@ -81,10 +96,12 @@ impl Tree {
         let newest = node.parent()?;
         // (a) The newest parent write is an unseen move, or a hand-back of one.
         if unseen_move(newest, by) {
-            let (undid, blamed, loses_a_move) = match newest.cause {
+            let (undid, blamed, loses_a_move, rule) = match newest.cause {
                 // Handed back again: what counts stays what the first one undid.
-                ParentCause::HandBack { undid, blamed } => (undid, blamed, false),
-                _ => (newest.stamp, newest.stamp, true),
+                ParentCause::HandBack { undid, blamed } => {
+                    (undid, blamed, false, "M8 (a) handed back again")
+                }
+                _ => (newest.stamp, newest.stamp, true, "M8 (a)"),
             };
             return Some(HandBack {
                 node: id,
@@ -92,6 +109,7 @@ impl Tree {
                 undid,
                 blamed,
                 loses_a_move,
+                rule,
             });
         }
         // (b) Or else the newest of its skipped moves is newer than that write, its author's set
@@ -105,34 +123,52 @@ impl Tree {
             undid: reason,
             blamed: skipped.stamp,
             loses_a_move: false,
+            rule: "M8 (b)",
         })
     }
 
-    /// M8: the place that a node is handed back to.
-    fn place_to_hand_back_to(&self, id: NodeId, removed: NodeId, by: &Author<'_>) -> NodeId {
+    /// M8: the place that a node is handed back to, and how it was found.
+    fn place_to_hand_back_to(
+        &self,
+        id: NodeId,
+        removed: NodeId,
+        by: &Author<'_>,
+    ) -> (NodeId, &'static str) {
         let beside_removed = self.parent(removed).expect("the root is never removed");
         // M7: where the removed node is trashed already, no earlier place is looked for.
         if self.trashed(removed) {
-            return beside_removed;
+            return (beside_removed, "M8 parent of the removed, which is trashed");
         }
-        for write in self.node(id).parents.iter().rev() {
+        for (back, write) in self.node(id).parents.iter().rev().enumerate() {
             let place = write.to;
             if place != NodeId::TRASH
                 && !self.trashed(place)
                 && !self.at_or_below(place, removed)
                 && !self.at_or_below(place, id)
             {
-                return place;
+                // The newest one is below the removed node, so that is never it.
+                let newest = back == 1;
+                return if newest {
+                    (place, "M8 newest earlier place")
+                } else {
+                    (place, "M8 older earlier place")
+                };
             }
             // Stop looking after the first one that is not unseen, in the sense of (a), adds by
             // unseen change sets being unseen too. So a removal always ends the search.
-            let unseen_add = matches!(write.cause, ParentCause::Add | ParentCause::Emptied)
-                && by.unseen(write.stamp);
+            let by_add = matches!(
+                write.cause,
+                ParentCause::Add | ParentCause::ComeBack | ParentCause::Emptied
+            );
+            let unseen_add = by_add && by.unseen(write.stamp);
             if !unseen_move(write, by) && !unseen_add {
-                break;
+                return (
+                    beside_removed,
+                    "M8 parent of the removed, seen write reached",
+                );
             }
         }
-        beside_removed
+        (beside_removed, "M8 parent of the removed, no write left")
     }
 }
 
@@ -142,6 +178,8 @@ fn unseen_move(write: &ParentWrite, by: &Author<'_>) -> bool {
     match write.cause {
         ParentCause::Move => by.unseen(write.stamp),
         ParentCause::HandBack { undid, .. } => by.unseen(undid),
-        ParentCause::Add | ParentCause::Emptied | ParentCause::Remove => false,
+        ParentCause::Add | ParentCause::ComeBack | ParentCause::Emptied | ParentCause::Remove => {
+            false
+        }
     }
 }

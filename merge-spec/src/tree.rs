@@ -17,6 +17,10 @@ pub(crate) struct Tree {
     pub(crate) conflicts: BTreeSet<Conflict>,
     /// Conflicts that depend on whether the node is trashed in the end.
     pub(crate) under_removed: Vec<UnderRemoved>,
+    /// The dismissals, with the conflicts that they close (M14).
+    pub(crate) dismissals: BTreeMap<Stamp, [u8; 16]>,
+    /// How often each branch of the rules was taken.
+    pub(crate) fired: BTreeMap<&'static str, u64>,
 }
 
 /// Whose operation is being applied: its change set, and all that its author had seen (M2).
@@ -39,11 +43,20 @@ impl Tree {
             nodes: BTreeMap::from([(NodeId::ROOT, Node::default())]),
             conflicts: BTreeSet::new(),
             under_removed: Vec::new(),
+            dismissals: BTreeMap::new(),
+            fired: BTreeMap::new(),
         }
     }
 
+    /// Whether there is such a node, in the trash or out of it. The trash itself is none (M12).
     pub(crate) fn contains(&self, id: NodeId) -> bool {
         self.nodes.contains_key(&id)
+    }
+
+    /// Whether there is such a node, and it is one that has a parent and a name: the root can be
+    /// neither removed, moved, renamed nor ordered (M12).
+    pub(crate) fn contains_below_root(&self, id: NodeId) -> bool {
+        id != NodeId::ROOT && self.contains(id)
     }
 
     pub(crate) fn node(&self, id: NodeId) -> &Node {

@@ -4,9 +4,15 @@
 //! `{"$time": RFC 3339}`, `{"$ref": hex}`. A number without fraction and exponent is an integer,
 //! any other a float, so `1` and `1.0` are different values.
 
+mod instant;
+
 use std::fmt;
 
 use serde_json::{Value as Json, json};
+
+use crate::change::NodeId;
+
+pub use instant::Instant;
 
 /// What a property can hold. There is no null: a property without a value is not there.
 #[derive(Clone, PartialEq, Debug)]
@@ -21,10 +27,10 @@ pub enum Value {
     Str(String),
     /// Bytes.
     Bytes(Vec<u8>),
-    /// A point in time, RFC 3339, kept as it was given.
-    Time(String),
-    /// A reference to a node, in hex digits, kept as it was given.
-    Ref(String),
+    /// A point in time.
+    Time(Instant),
+    /// A reference to a node, which need not exist.
+    Ref(NodeId),
     /// A list of the others; lists in lists are not values.
     List(Vec<Value>),
 }
@@ -43,6 +49,10 @@ pub enum ValueError {
     Object,
     /// `$bytes` with something that is not base64.
     Base64,
+    /// `$time` with something that is no RFC 3339 time.
+    Time(String),
+    /// `$ref` with something else than 32 hex digits.
+    Ref(String),
     /// A list in a list.
     Nested,
 }
@@ -55,6 +65,8 @@ impl fmt::Display for ValueError {
             ValueError::TooLarge(number) => write!(f, "the integer {number} needs over 64 bits"),
             ValueError::Object => f.write_str("an object is no value, except $bytes, $time, $ref"),
             ValueError::Base64 => f.write_str("$bytes is not base64"),
+            ValueError::Time(text) => write!(f, "`{text}` is no RFC 3339 time with an offset"),
+            ValueError::Ref(text) => write!(f, "`{text}` is no node id, which has 32 hex digits"),
             ValueError::Nested => f.write_str("a list in a list is no value"),
         }
     }
@@ -111,8 +123,12 @@ impl Value {
                     "$bytes" => from_base64(text)
                         .map(Value::Bytes)
                         .ok_or(ValueError::Base64),
-                    "$time" => Ok(Value::Time(text.clone())),
-                    "$ref" => Ok(Value::Ref(text.clone())),
+                    "$time" => Instant::parse(text)
+                        .map(Value::Time)
+                        .ok_or_else(|| ValueError::Time(text.clone())),
+                    "$ref" => NodeId::from_hex(text)
+                        .map(Value::Ref)
+                        .ok_or_else(|| ValueError::Ref(text.clone())),
                     _ => Err(ValueError::Object),
                 },
                 _ => Err(ValueError::Object),
@@ -129,8 +145,8 @@ impl Value {
             Value::Float(float) => json!(float),
             Value::Str(text) => json!(text),
             Value::Bytes(bytes) => json!({ "$bytes": to_base64(bytes) }),
-            Value::Time(time) => json!({ "$time": time }),
-            Value::Ref(node) => json!({ "$ref": node }),
+            Value::Time(time) => json!({ "$time": time.to_string() }),
+            Value::Ref(node) => json!({ "$ref": node.to_hex() }),
             Value::List(elements) => elements.iter().map(Value::to_json).collect(),
         }
     }
@@ -218,8 +234,8 @@ mod tests {
             r#"{"$bytes":"AAEC"}"#,
             r#"{"$bytes":"AA=="}"#,
             r#"{"$time":"2024-02-29T12:00:00Z"}"#,
-            r#"{"$ref":"00ff"}"#,
-            r#"[1,1.0,"a",{"$ref":"0a"}]"#,
+            r#"{"$ref":"00112233445566778899aabbccddeeff"}"#,
+            r#"[1,1.0,"a",{"$ref":"00000000000000000000000000000000"}]"#,
         ] {
             assert_eq!(
                 Value::parse(text).expect("a value").to_json().to_string(),
@@ -253,6 +269,12 @@ mod tests {
             Value::parse(r#"{"$bytes":"AB=="}"#),
             Err(ValueError::Base64)
         );
+        for text in [r#"{"$time":"noon"}"#, r#"{"$ref":"00ff"}"#] {
+            assert!(matches!(
+                Value::parse(text),
+                Err(ValueError::Time(_) | ValueError::Ref(_))
+            ));
+        }
         assert!(matches!(Value::parse("1 2"), Err(ValueError::Syntax(_))));
     }
 }

@@ -1,7 +1,9 @@
 //! The fold, fed with operations as they travel: what no case file can say, and what must hold of
 //! any history.
 
-use merge_spec::{ChangeSet, Fold, NodeId, Operation, Origin, SetId, Stamp, Value, fold};
+use merge_spec::{
+    ChangeSet, Fold, Item, Kind, NodeId, Operation, Origin, ParentCause, SetId, Stamp, Value, fold,
+};
 
 fn origin(word: &str) -> Origin {
     Origin::from_word(word).expect("a word")
@@ -137,6 +139,128 @@ fn an_operation_on_nothing_is_skipped_and_the_rest_stands() {
     let folded = fold(&[set("A", 1, &[], operations)]);
     assert_eq!(folded.tree().to_string(), r#"{"a":{}}"#);
     assert_eq!(folded.conflict_pairs(), ["A@1 unknown-node"]);
+}
+
+/// The nodes of the `unknown-node` conflicts, after another author's `a` and `b`.
+fn unknown_nodes(operation: Operation) -> Vec<NodeId> {
+    let sets = [
+        set(
+            "A",
+            1,
+            &[],
+            vec![add(NodeId::ROOT, "a"), add(node("/a"), "b")],
+        ),
+        set("B", 2, &["A"], vec![operation]),
+    ];
+    let (before, after) = (fold(&sets[..1]), fold(&sets));
+    assert_eq!(after.nodes(), before.nodes(), "it is skipped");
+    let conflicts = after.conflicts();
+    assert!(
+        conflicts
+            .iter()
+            .all(|conflict| conflict.kind == Kind::UnknownNode
+                && conflict.loser == id("B", 2)
+                && conflict.item == Item::Node
+                && conflict.winner.is_none())
+    );
+    conflicts
+        .into_iter()
+        .map(|conflict| conflict.node)
+        .collect()
+}
+
+#[test]
+fn the_root_and_the_trash_are_unknown_as_targets() {
+    // M12: as to every operation on the trash, and to those on the root that ask for a parent, a
+    // name or siblings. No author writes such an operation; a hostile one may.
+    let (root, trash, a) = (NodeId::ROOT, NodeId::TRASH, node("/a"));
+    let name = "n".to_owned();
+    let property = "v".to_owned();
+    let moves = |node, parent| Operation::Move {
+        node,
+        parent,
+        name: None,
+    };
+    for target in [root, trash] {
+        let operations = [
+            Operation::Remove { node: target },
+            moves(target, a),
+            moves(target, target),
+            Operation::Rename {
+                node: target,
+                name: name.clone(),
+            },
+            Operation::Order {
+                node: target,
+                key: vec![1],
+            },
+        ];
+        for operation in operations {
+            assert_eq!(unknown_nodes(operation.clone()), [target], "{operation:?}");
+        }
+    }
+    // Of a move, the node is looked at before the parent, and both before cycle and trash.
+    let nowhere = node("/nowhere");
+    assert_eq!(unknown_nodes(moves(root, nowhere)), [root]);
+    assert_eq!(unknown_nodes(moves(trash, nowhere)), [trash]);
+    assert_eq!(unknown_nodes(moves(nowhere, trash)), [nowhere]);
+    assert_eq!(unknown_nodes(moves(a, trash)), [trash]);
+    assert_eq!(unknown_nodes(moves(a, nowhere)), [nowhere]);
+    assert_eq!(unknown_nodes(add(trash, "n")), [trash]);
+    let unique = Operation::AddUnique {
+        parent: trash,
+        name: name.clone(),
+    };
+    assert_eq!(unknown_nodes(unique), [trash]);
+    let edits = [
+        Operation::Set {
+            node: trash,
+            property: property.clone(),
+            value: Value::Int(1),
+        },
+        Operation::Unset {
+            node: trash,
+            property: property.clone(),
+        },
+        Operation::Inc {
+            node: trash,
+            property,
+            delta: 1,
+        },
+    ];
+    for edit in edits {
+        assert_eq!(unknown_nodes(edit.clone()), [trash], "{edit:?}");
+    }
+}
+
+#[test]
+fn a_skipped_move_keeps_the_parent_it_wanted_and_a_come_back_is_no_first_add() {
+    // M9 and M6.
+    let (a, b) = (node("/a"), node("/a/b"));
+    let under_b = Operation::Move {
+        node: a,
+        parent: b,
+        name: None,
+    };
+    let sets = [
+        set("A", 1, &[], vec![add(NodeId::ROOT, "a")]),
+        set("B", 2, &["A"], vec![Operation::Remove { node: a }]),
+        set(
+            "C",
+            3,
+            &[],
+            vec![add(NodeId::ROOT, "a"), add(a, "b"), under_b],
+        ),
+    ];
+    let folded = fold(&sets);
+    let causes: Vec<ParentCause> = folded.nodes()[&a].parents.iter().map(|w| w.cause).collect();
+    let (add, back) = (ParentCause::Add, ParentCause::ComeBack);
+    assert_eq!(causes, [add, ParentCause::Remove, back]);
+    let skipped = &folded.nodes()[&a].skipped;
+    assert_eq!(
+        skipped.iter().map(|skip| skip.parent).collect::<Vec<_>>(),
+        [b]
+    );
 }
 
 #[test]

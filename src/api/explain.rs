@@ -147,7 +147,7 @@ impl Telling {
             uncounted,
         } = self.tree.explain_item(self.node, item, limit)?;
         let value = match value {
-            ItemValue::Parent(parent) => self.place(parent)?,
+            ItemValue::Parent(parent) => place_json(&self.tree, parent)?,
             ItemValue::Name(name) => name.as_str().into(),
             ItemValue::Order(key) => format!("{key:?}").into(),
             ItemValue::Property(value) => value_json(&value),
@@ -165,26 +165,23 @@ impl Telling {
         Ok(line)
     }
 
-    /// A parent: its id, and where it is, or was.
-    fn place(&self, parent: NodeId) -> Result<Value, ApiError> {
-        if parent == NodeId::TRASH {
-            return Ok("trash".into());
-        }
-        Ok(json!({"node": parent.to_string(), "path": shown_path(&self.tree, parent)?}))
-    }
-
     fn write(&mut self, write: &ToldWrite) -> Result<Value, ApiError> {
         let mut line = match &write.wrote {
-            Wrote::Added(parent) => json!({"wrote": "added", "parent": self.place(*parent)?}),
-            Wrote::CameBack(parent) => {
-                json!({"wrote": "came-back", "parent": self.place(*parent)?})
+            Wrote::Added(parent) => {
+                json!({"wrote": "added", "parent": place_json(&self.tree, *parent)?})
             }
-            Wrote::Moved(parent) => json!({"wrote": "moved", "parent": self.place(*parent)?}),
+            Wrote::CameBack(parent) => {
+                json!({"wrote": "came-back", "parent": place_json(&self.tree, *parent)?})
+            }
+            Wrote::Moved(parent) => {
+                json!({"wrote": "moved", "parent": place_json(&self.tree, *parent)?})
+            }
+            Wrote::AddedAgain => json!({"wrote": "added-again"}),
             Wrote::Removed => json!({"wrote": "removed"}),
             Wrote::Emptied => json!({"wrote": "emptied"}),
             Wrote::HandedBack { to, undid } => json!({
                 "wrote": "handed-back",
-                "parent": self.place(*to)?,
+                "parent": place_json(&self.tree, *to)?,
                 "undid": self.told.json(undid.id)?,
                 "removed": self.removed(write.stamp)?,
             }),
@@ -207,6 +204,8 @@ impl Telling {
             Outcome::Undone { by, seen } => ("undone", Some(by), Some(seen)),
             Outcome::HandedBack { by } => ("handed-back", Some(by), None),
             Outcome::Emptied { by } => ("emptied", Some(by), None),
+            Outcome::Nothing { live: true } => ("was-there", None, None),
+            Outcome::Nothing { .. } => ("was-in-the-trash", None, None),
             Outcome::BeforeAdd => ("before-add", None, None),
         };
         line["change_set"] = self.told.json(write.stamp.id)?;
@@ -225,7 +224,7 @@ impl Telling {
         let set = self.told.sets().get(stamp.id)?;
         let index = usize::try_from(stamp.index).unwrap_or(usize::MAX);
         match set.as_ref().and_then(|set| set.operations.get(index)) {
-            Some(Operation::Remove { node }) => self.place(*node),
+            Some(Operation::Remove { node }) => place_json(&self.tree, *node),
             _ => Ok(Value::Null),
         }
     }
@@ -239,12 +238,19 @@ pub(super) fn item_json(item: &ConflictItem) -> Value {
     }
 }
 
-/// Where a node is, or, if it is in the trash, was.
-pub(super) fn shown_path(tree: &Snapshot, node: NodeId) -> Result<Value, ApiError> {
-    if let Some(path) = tree.path_of(node)? {
-        return Ok(path.to_string().into());
+/// Where a node is: its id, its path, and, if it is in the trash, the path it was at.
+pub(super) fn place_json(tree: &Snapshot, node: NodeId) -> Result<Value, ApiError> {
+    if node == NodeId::TRASH {
+        return Ok("trash".into());
     }
-    let trashed = tree.trashed(node)?;
-    let path = trashed.and_then(|trashed| trashed.path);
-    Ok(path.map(|path| format!("{path} (in the trash)")).into())
+    let mut place = json!({"node": node.to_string()});
+    match tree.path_of(node)? {
+        Some(path) => place["path"] = path.to_string().into(),
+        None => {
+            let was = tree.trashed(node)?.and_then(|trashed| trashed.path);
+            place["path"] = Value::Null;
+            place["was"] = was.map(|path| path.to_string()).into();
+        }
+    }
+    Ok(place)
 }

@@ -133,6 +133,7 @@ fn wrote(write: &Value) -> String {
     let parent = place(&write["parent"]);
     match write["wrote"].as_str().unwrap_or_default() {
         "added" => format!("added below {parent}"),
+        "added-again" => "added again".into(),
         "came-back" => format!("brought back empty below {parent}, by an add"),
         "moved" => format!("moved below {parent}"),
         "removed" => "removed".into(),
@@ -169,21 +170,24 @@ fn outcome(write: &Value) -> String {
         "undone" => format!("  - undone by {by}{unseen}"),
         "handed-back" => format!("  - undone by the removal {by}, which handed it back"),
         "emptied" => format!("  - does not count since {by} brought it back empty"),
+        "was-there" => "  - changed nothing: it was there".into(),
+        "was-in-the-trash" => "  - changed nothing: it was in the trash, and its parent too".into(),
         "before-add" => "  - does not count: the node was not there yet".into(),
         other => format!("  - {}", printable(other)),
     }
 }
 
-/// A place: its path, or its id.
-fn place(place: &Value) -> String {
-    match &place["path"] {
-        Value::String(path) => printable(path),
+/// A place: its path, or the path it had, or its id.
+pub(crate) fn place(place: &Value) -> String {
+    match (&place["path"], &place["was"]) {
+        (Value::String(path), _) => printable(path),
+        (_, Value::String(was)) => format!("{} (in the trash)", printable(was)),
         _ if place == "trash" => "the trash".into(),
-        _ => member(place, "node"),
+        _ => format!("node {}", member(place, "node")),
     }
 }
 
 /// A value as people read it: JSON, cut if it is long.
-fn json(value: &Value) -> String {
+pub(crate) fn json(value: &Value) -> String {
     clipped(&printable(&value.to_string()), VALUE_CHARS_MAX)
 }

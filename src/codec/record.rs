@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::{
-    Dependency, NodeId, NodeName, OrderKey, OriginId, PropertyName, Sequence, Stamp, Time, Value,
+    ChangeSetId, Dependency, NodeId, NodeName, OrderKey, OriginId, PropertyName, Sequence, Stamp,
+    Time, Value,
 };
 
 /// First byte of every state record.
@@ -27,12 +28,14 @@ pub enum Record {
     Segment(Arc<Vec<Write>>),
     /// Table `o`: a place among the children of a node.
     Child(Arc<ChildEntry>),
-    /// Tables `w`, `u`, `f`: the key says it all.
+    /// Tables `w`, `u`, `f`, `c`, `d`: the key says it all.
     Mark,
-    /// Table `t`: the newest structural operation that looked at a node's place.
+    /// Tables `t`, `s`: the newest operation that looked at a node's place, or at who has a name.
     Touched(Stamp),
-    /// Table `l`: a change set with structural operations.
+    /// Table `l`: a change set with structural operations, or an all-or-nothing one.
     Structural(Arc<StructuralRecord>),
+    /// Table `x`: what a conflict has besides its key, the change set that won.
+    Conflict(Option<ChangeSetId>),
     /// Table `v`: how far an origin had seen another one.
     Seen(Time),
     /// Table `a`: the applied head of an origin.
@@ -48,6 +51,8 @@ pub struct NodeRecord {
     pub parents: Vec<ParentWrite>,
     /// Moves that were skipped (M9), in stamp order.
     pub skips: Vec<SkippedMove>,
+    /// Adds of it that changed nothing (M6), in stamp order.
+    pub again: Vec<AddedAgain>,
     /// Name writes, in stamp order.
     pub names: Vec<(Stamp, NodeName)>,
     /// Order key writes, in stamp order.
@@ -100,6 +105,15 @@ pub struct SkippedMove {
     pub reason: Stamp,
     /// Whether for a cycle; otherwise its target was trashed.
     pub cycle: bool,
+}
+
+/// An add of a node that is known, which changes nothing (M6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddedAgain {
+    /// Its stamp.
+    pub stamp: Stamp,
+    /// Whether the node was live then; otherwise it was trashed, and its parent too.
+    pub live: bool,
 }
 
 /// One write to a property.
@@ -166,15 +180,19 @@ pub struct ChildEntry {
     pub shadow: bool,
 }
 
-/// A change set with structural operations.
+/// A change set with structural operations, or an all-or-nothing one.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StructuralRecord {
     /// Its number in its origin's stream.
     pub sequence: Sequence,
     /// Whether it removes anything.
     pub removes: bool,
+    /// Whether it is all-or-nothing, and voided (M13).
+    pub voided: bool,
     /// Operations that wrote parents of nodes other than their own: index, and those nodes.
     pub others: Vec<(u32, Vec<NodeId>)>,
+    /// Structural operations on unknown nodes (M12): index, and the node.
+    pub unknown: Vec<(u32, NodeId)>,
 }
 
 /// The newest applied change set of an origin.
@@ -197,6 +215,8 @@ pub struct Meta {
     pub digest: Box<[u128; 256]>,
     /// The newest removal.
     pub removal: Stamp,
+    /// The newest all-or-nothing change set's last operation.
+    pub atomic: Stamp,
     /// For each origin the time of its newest write that a removal may have to look at (M8).
     pub causes: BTreeMap<OriginId, Time>,
     /// Counted since the repository began here: see `merge::MergeCounters`.
@@ -209,6 +229,7 @@ impl Default for Meta {
             frontier: Vec::new(),
             digest: Box::new([0; 256]),
             removal: Stamp::MIN,
+            atomic: Stamp::MIN,
             causes: BTreeMap::new(),
             counters: Vec::new(),
         }
@@ -240,6 +261,7 @@ impl Record {
             Self::Node(node) => {
                 160 + node.parents.len() * 80
                     + node.skips.len() * 80
+                    + node.again.len() * 40
                     + node.names.len() * 72
                     + node.orders.len() * 72
                     + node
@@ -252,14 +274,15 @@ impl Record {
             Self::Segment(writes) => 48 + writes.iter().map(Write::weight).sum::<usize>() * 2,
             Self::Child(_) => 120,
             Self::Structural(record) => {
-                64 + record
-                    .others
-                    .iter()
-                    .map(|(_, nodes)| 32 + nodes.len() * 16)
-                    .sum::<usize>()
+                64 + record.unknown.len() * 24
+                    + record
+                        .others
+                        .iter()
+                        .map(|(_, nodes)| 32 + nodes.len() * 16)
+                        .sum::<usize>()
             }
             Self::Head(head) => 64 + head.seen.len() * 32,
-            Self::Mark | Self::Touched(_) | Self::Seen(_) => 32,
+            Self::Mark | Self::Touched(_) | Self::Conflict(_) | Self::Seen(_) => 32,
             Self::Meta(_) => 4_400,
         }
     }

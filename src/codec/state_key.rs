@@ -6,10 +6,14 @@
 //! | `p` | node, property | a property that outgrew the node's record |
 //! | `h` | node, property, 0, stamp of its last write | older writes of a property |
 //! | `o` | parent, effective key, child | a place among the children |
-//! | `w` | parent, child | the child was there once |
-//! | `l` | change set id | a change set with structural operations |
+//! | `w` | parent, name, child | the child was there once, under that name |
+//! | `c` | parent, name | several children have that name |
+//! | `l` | change set id | a change set with structural operations, or an all-or-nothing one |
 //! | `t` | node | the newest operation that looked at its place |
+//! | `s` | parent, name | the newest operation that looked at which children have that name |
 //! | `u` | origin, time, node, stamp | a parent write, or skipped move, that a removal which has not seen that change set must look at (M8) |
+//! | `x` | stamp of the operation that made it, kind, node, item, stamp of the operation that lost | a conflict (M14) |
+//! | `d` | conflict id, stamp | a dismissal |
 //! | `v` | origin, other origin, time | how far the one had seen the other from then on |
 //! | `f` | target, node, property | a reference |
 //! | `a` | origin | its applied head |
@@ -18,13 +22,31 @@
 //! Names and order keys inside a key are escaped (0 becomes 0 255) and end in 0 0, so that they
 //! sort by their own bytes.
 
-use crate::model::{ChangeSetId, NodeId, OriginId, PropertyName, RepoId, Stamp, Time};
+use crate::model::{
+    ChangeSetId, ConflictId, ConflictItem, ConflictKind, NodeId, NodeName, OriginId, PropertyName,
+    RepoId, Stamp, Time,
+};
 
 /// A key of a state record.
 pub type Key = Vec<u8>;
 
+/// A conflict as the state keeps it: at the operation at whose turn it arises.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ConflictEntry {
+    /// The operation at whose turn in the fold it arises.
+    pub at: Stamp,
+    /// Its kind.
+    pub kind: ConflictKind,
+    /// The node it is about.
+    pub node: NodeId,
+    /// What about the node.
+    pub item: ConflictItem,
+    /// The operation that lost.
+    pub loser: Stamp,
+}
+
 /// The tables of the state, as above.
-pub const TABLES: &[u8; 12] = b"nphowltuvfam";
+pub const TABLES: &[u8; 16] = b"nphowcltsuxdvfam";
 /// The table of the rest.
 pub const META: u8 = b'm';
 
@@ -163,16 +185,44 @@ pub fn former_children(repo: RepoId, parent: NodeId) -> Key {
     key
 }
 
-/// `w`
-pub fn former_child(repo: RepoId, parent: NodeId, child: NodeId) -> Key {
+/// What the `w` keys of a node's former children of a name begin with.
+pub fn former_children_named(repo: RepoId, parent: NodeId, name: &NodeName) -> Key {
     let mut key = former_children(repo, parent);
+    escape(&mut key, name.as_str().as_bytes());
+    key
+}
+
+/// `w`
+pub fn former_child(repo: RepoId, parent: NodeId, name: &NodeName, child: NodeId) -> Key {
+    let mut key = former_children_named(repo, parent, name);
     key.extend_from_slice(&child.0);
     key
 }
 
 /// The child of a `w` key.
 pub fn former_child_of(key: &[u8]) -> Option<NodeId> {
-    key.get(18..)?.try_into().ok().map(NodeId)
+    let (_, child) = unescape(key.get(18..)?)?;
+    child.try_into().ok().map(NodeId)
+}
+
+/// What all `c` keys begin with.
+pub fn clashes(repo: RepoId) -> Key {
+    start(b'c', repo, 64)
+}
+
+/// `c`
+pub fn clash(repo: RepoId, parent: NodeId, name: &NodeName) -> Key {
+    let mut key = clashes(repo);
+    key.extend_from_slice(&parent.0);
+    key.extend_from_slice(name.as_str().as_bytes());
+    key
+}
+
+/// The parent and name of a `c` key.
+pub fn clash_of(key: &[u8]) -> Option<(NodeId, NodeName)> {
+    let (parent, name) = (key.get(2..18)?, key.get(18..)?);
+    let name = NodeName::new(std::str::from_utf8(name).ok()?).ok()?;
+    Some((NodeId(parent.try_into().ok()?), name))
 }
 
 /// `l`
@@ -191,6 +241,82 @@ pub fn structural_of(key: &[u8]) -> Option<ChangeSetId> {
 pub fn touched(repo: RepoId, node: NodeId) -> Key {
     let mut key = start(b't', repo, 16);
     key.extend_from_slice(&node.0);
+    key
+}
+
+/// `s`
+pub fn name_touched(repo: RepoId, parent: NodeId, name: &NodeName) -> Key {
+    let mut key = start(b's', repo, 64);
+    key.extend_from_slice(&parent.0);
+    key.extend_from_slice(name.as_str().as_bytes());
+    key
+}
+
+/// What all `x` keys begin with.
+pub fn conflicts(repo: RepoId) -> Key {
+    start(b'x', repo, 96)
+}
+
+/// What the `x` keys of the conflicts that one operation made begin with.
+pub fn conflicts_at(repo: RepoId, at: Stamp) -> Key {
+    let mut key = conflicts(repo);
+    key.extend_from_slice(&at.to_bytes());
+    key
+}
+
+/// `x`
+pub fn conflict(repo: RepoId, entry: &ConflictEntry) -> Key {
+    let mut key = conflicts_at(repo, entry.at);
+    key.push(entry.kind.byte());
+    key.extend_from_slice(&entry.node.0);
+    key.extend_from_slice(&entry.loser.to_bytes());
+    key.push(entry.item.byte());
+    if let ConflictItem::Property(name) = &entry.item {
+        key.extend_from_slice(name.as_str().as_bytes());
+    }
+    key
+}
+
+/// What an `x` key says.
+pub fn conflict_of(key: &[u8]) -> Option<ConflictEntry> {
+    let mut rest = key.get(2..)?;
+    let mut take = |length: usize| {
+        let (head, tail) = rest.split_at_checked(length)?;
+        rest = tail;
+        Some(head)
+    };
+    let at = Stamp::from_bytes(take(Stamp::BYTES)?.try_into().ok()?);
+    let kind = *ConflictKind::ALL.get(usize::from(take(1)?[0]))?;
+    let node = NodeId(take(16)?.try_into().ok()?);
+    let loser = Stamp::from_bytes(take(Stamp::BYTES)?.try_into().ok()?);
+    let item = match take(1)?[0] {
+        0 => ConflictItem::Node,
+        1 => ConflictItem::Parent,
+        2 => ConflictItem::Name,
+        3 => ConflictItem::Order,
+        4 => ConflictItem::Property(PropertyName::new(std::str::from_utf8(rest).ok()?).ok()?),
+        _ => return None,
+    };
+    Some(ConflictEntry {
+        at,
+        kind,
+        node,
+        item,
+        loser,
+    })
+}
+
+/// What the `d` keys of a conflict begin with.
+pub fn dismissals(repo: RepoId, conflict: ConflictId) -> Key {
+    let mut key = start(b'd', repo, 48);
+    key.extend_from_slice(&conflict.0);
+    key
+}
+
+/// `d`
+pub fn dismissal(repo: RepoId, conflict: ConflictId, stamp: Stamp) -> Key {
+    let mut key = dismissals(repo, conflict);
+    key.extend_from_slice(&stamp.to_bytes());
     key
 }
 

@@ -28,10 +28,12 @@ pub struct MergeCounters {
     pub clashes: u64,
     /// Records read from below a pass.
     pub records_read: u64,
+    /// All-or-nothing change sets that were voided, each time (M13).
+    pub voided: u64,
 }
 
 impl MergeCounters {
-    const FIELDS: usize = 12;
+    const FIELDS: usize = 13;
 
     /// Names and values, for people and machines.
     pub fn entries(&self) -> [(&'static str, u64); Self::FIELDS] {
@@ -48,6 +50,7 @@ impl MergeCounters {
             ("clashes_met", self.clashes_met),
             ("clashes", self.clashes),
             ("records_read", self.records_read),
+            ("voided", self.voided),
         ]
     }
 
@@ -70,6 +73,7 @@ impl MergeCounters {
             clashes_met: at(9),
             clashes: at(10),
             records_read: at(11),
+            voided: at(12),
         }
     }
 }

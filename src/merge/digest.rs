@@ -8,7 +8,7 @@ use std::fmt;
 
 use crate::codec::bytes::Writer;
 use crate::codec::record::{How, ParentWrite, SkippedMove};
-use crate::model::{NodeId, NodeName, OrderKey, PropertyName, Stamp};
+use crate::model::{ConflictId, NodeId, NodeName, OrderKey, PropertyName, Stamp};
 
 use super::register::Effective;
 
@@ -48,6 +48,10 @@ pub(super) enum Term<'a> {
     Name(Stamp, &'a NodeName),
     Order(Stamp, &'a OrderKey),
     Property(&'a PropertyName, &'a Effective),
+    /// Of the root: a voided change set, by the stamp of its first operation.
+    Voided(Stamp),
+    /// Of the root: a dismissal.
+    Dismissed(Stamp, ConflictId),
 }
 
 /// Adds a term of a node to the sums.
@@ -109,6 +113,15 @@ fn hash(node: NodeId, term: &Term<'_>) -> u128 {
                     w.value(value);
                 }
             }
+        }
+        Term::Voided(stamp) => {
+            w.byte(5);
+            w.stamp(*stamp);
+        }
+        Term::Dismissed(stamp, conflict) => {
+            w.byte(6);
+            w.stamp(*stamp);
+            w.fixed(&conflict.0);
         }
     }
     let mut sum = [0; 16];

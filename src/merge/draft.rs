@@ -19,7 +19,7 @@ pub use error::DraftError;
 use super::counters::MergeCounters;
 use super::read::{ReadTree, child_by_name, child_by_step, standing};
 use super::snapshot::Snapshot;
-use super::structure::{Author, Evaluator, Seen, way_up};
+use super::structure::{Arrivals, Author, Evaluator, Seen, way_up};
 use super::view::{self, Overlay, ReadError, View, last_of_layers, scan_layers};
 use super::{settle, write};
 use crate::codec::record::Record;
@@ -396,13 +396,13 @@ impl Draft {
             };
             let mut evaluator = Evaluator {
                 overlay: &mut overlay,
-                arrivals: &mut BTreeMap::new(),
+                arrivals: &mut Arrivals::default(),
                 causes: &BTreeMap::new(),
                 counters: &mut MergeCounters::default(),
             };
             evaluator.evaluate(&operation, stamp, &author)?;
         } else if let Some((node, name)) = write::register(&mut overlay, &operation, stamp)? {
-            written.insert(node, BTreeSet::from([name]));
+            written.insert(node, BTreeMap::from([(name, BTreeSet::from([stamp]))]));
         }
         settle::settle(&mut overlay, None, &mut MergeCounters::default(), &written)?;
         let changed = overlay.into_changed();

@@ -77,6 +77,8 @@ pub struct ToldWrite {
 pub enum Wrote {
     /// The node was added below this parent.
     Added(NodeId),
+    /// It was added by somebody who did not know that it was there, or in the trash.
+    AddedAgain,
     /// An add brought it back from the trash, empty, below this parent (M6).
     CameBack(NodeId),
     /// It was moved below this parent.
@@ -151,6 +153,11 @@ pub enum Outcome {
     Emptied {
         /// The add.
         by: Stamp,
+    },
+    /// The add changed nothing (M6).
+    Nothing {
+        /// Whether the node was in the tree then; otherwise it was in the trash, and its parent too.
+        live: bool,
     },
     /// It was written before the node existed (M12).
     BeforeAdd,

@@ -4,27 +4,33 @@
 //! places, then the structural operations are evaluated in order of their stamps. A new one that
 //! changes where a node was at its stamp can change how newer ones come out: those that looked at
 //! that node's place since (each node remembers the newest), and removals, which look at what lies
-//! below. Only operations up to the newest such one are evaluated again, once each, in order. In
-//! the end [`settle`] brings indexes and digest up to date and tells the net difference.
+//! below. Only operations up to the newest such one are evaluated again, once each, in order. The
+//! register writes of all-or-nothing change sets wait for that, since the set may be voided (M13).
+//! In the end [`settle`] brings indexes and digest up to date and tells the net difference, and
+//! [`conflict`] tells what was lost.
+
+mod earlier;
+mod follow;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use earlier::{Earlier, Reach};
+
+use super::conflict;
 use super::counters::MergeCounters;
+use super::digest::{self, Term};
 use super::seen::{self, Knowledge};
 use super::settle::{self, Change};
 use super::state::{Heads, Summary};
-use super::structure::{Author, Effects, Evaluator, Seen};
+use super::structure::{Arrivals, Author, Effects, Evaluator, Seen};
 use super::view::{self, Overlay, ReadError, View};
 use super::{History, write};
-use crate::codec::record::{How, Meta, NodeRecord, Record, StructuralRecord};
+use crate::codec::record::{Meta, Record, StructuralRecord};
 use crate::codec::state_key::{self as key, Key};
 use crate::model::{
     ChangeSet, ChangeSetId, NodeId, Operation, OriginId, PropertyName, Sequence, Stamp,
 };
-
-/// Structural records read at a time.
-const PAGE: usize = 256;
 
 /// What a pass came to.
 pub(crate) struct Outcome {
@@ -34,6 +40,8 @@ pub(crate) struct Outcome {
     pub(crate) heads: Arc<Heads>,
     pub(crate) meta: Arc<Meta>,
     pub(crate) changes: Vec<Change>,
+    /// All-or-nothing change sets that are voided now and were not, or the contrary.
+    pub(crate) voided: Vec<(ChangeSetId, bool)>,
 }
 
 /// A pass over the records of a state.
@@ -45,28 +53,24 @@ pub(crate) struct Pass<'a> {
     counters: MergeCounters,
     fresh: BTreeSet<Key>,
     /// Properties written, by node.
-    written: BTreeMap<NodeId, BTreeSet<PropertyName>>,
-    arrivals: BTreeMap<NodeId, BTreeSet<NodeId>>,
+    written: Written,
+    arrivals: Arrivals,
     reach: Reach,
+    /// What evaluating came to, as far as it is new.
+    evaluated: Vec<Evaluated>,
 }
 
-/// Up to where earlier operations have to be evaluated again.
-#[derive(Clone, Copy)]
-struct Reach {
-    /// All of them.
-    all: Stamp,
-    /// Removals, and what else their change sets do.
-    removals: Stamp,
-}
+/// Properties written, by node, and the stamps of the writes.
+pub(crate) type Written = BTreeMap<NodeId, BTreeMap<PropertyName, BTreeSet<Stamp>>>;
 
-impl Reach {
-    fn end(&self) -> ChangeSetId {
-        self.all.max(self.removals).id
-    }
-
-    fn covers(&self, id: ChangeSetId, removes: bool) -> bool {
-        id <= self.all.id || (removes && id <= self.removals.id)
-    }
+/// A change set whose operations came out differently from before.
+pub(crate) struct Evaluated {
+    pub(crate) set: Arc<ChangeSet>,
+    /// Whether it was voided (M13); nothing if it has been evaluated for the first time.
+    pub(crate) was_voided: Option<bool>,
+    pub(crate) voided: bool,
+    /// The effects of its operations, before and after; of those that changed.
+    pub(crate) effects: Vec<(Stamp, Effects, Effects)>,
 }
 
 impl<'a> Pass<'a> {
@@ -79,11 +83,12 @@ impl<'a> Pass<'a> {
             counters: MergeCounters::from_stored(&summary.meta.counters),
             fresh: BTreeSet::new(),
             written: BTreeMap::new(),
-            arrivals: BTreeMap::new(),
+            arrivals: Arrivals::default(),
             reach: Reach {
                 all: Stamp::MIN,
                 removals: Stamp::MIN,
             },
+            evaluated: Vec::new(),
         }
     }
 
@@ -124,15 +129,8 @@ impl<'a> Pass<'a> {
         }
         self.counters.merges += 1;
         self.counters.change_sets += sets.len() as u64;
-        for set in &sets {
-            for (index, operation) in set.operations.iter().enumerate() {
-                let stamp = set.stamp(index);
-                if let Some((node, name)) = write::register(&mut self.overlay, operation, stamp)? {
-                    self.written.entry(node).or_default().insert(name);
-                }
-            }
-        }
-        self.write_structure(&sets, &knowledge)?;
+        self.write_registers(&sets)?;
+        self.evaluate_all(&sets, &knowledge)?;
         self.counters.records_read += self.overlay.reads();
         let changes = settle::settle(
             &mut self.overlay,
@@ -140,6 +138,17 @@ impl<'a> Pass<'a> {
             &mut self.counters,
             &self.written,
         )?;
+        let batch = conflict::Batch {
+            sets: &sets,
+            by_sequence: &by_sequence,
+            knowledge: &knowledge,
+            written: &self.written,
+            evaluated: &self.evaluated,
+            heads: &self.heads,
+            removal: self.meta.removal,
+        };
+        conflict::derive(&mut self.overlay, &batch, self.history)?;
+        let voided = self.voided();
         self.meta.counters = self.counters.to_stored();
         let meta = Arc::new(self.meta);
         self.overlay
@@ -150,20 +159,84 @@ impl<'a> Pass<'a> {
             heads: Arc::new(self.heads),
             meta,
             changes,
+            voided,
         })
+    }
+
+    /// All-or-nothing change sets that were voided, or are no more, and could be seen otherwise.
+    fn voided(&self) -> Vec<(ChangeSetId, bool)> {
+        let changed = self
+            .evaluated
+            .iter()
+            .filter(|evaluated| evaluated.was_voided.unwrap_or(false) != evaluated.voided);
+        changed
+            .map(|evaluated| (evaluated.set.id, evaluated.voided))
+            .collect()
+    }
+
+    /// Puts what writes to registers alone in its place. All-or-nothing sets have to be evaluated
+    /// first (M13).
+    fn write_registers(&mut self, sets: &[Arc<ChangeSet>]) -> Result<(), ReadError> {
+        let newest_atomic = sets.iter().rev().find(|set| set.all_or_nothing);
+        if let Some(set) = newest_atomic {
+            self.meta.atomic = self.meta.atomic.max(set.last_stamp());
+        }
+        let oldest = sets.first().map_or(ChangeSetId::MAX, |set| set.id);
+        self.arrivals = Arrivals::new(self.meta.atomic.id >= oldest);
+        for set in sets.iter().filter(|set| !set.all_or_nothing) {
+            for (index, operation) in set.operations.iter().enumerate() {
+                let stamp = set.stamp(index);
+                self.write_register(operation, stamp)?;
+                if let Operation::Rename { node, name } = operation {
+                    let record = view::node(&self.overlay, *node)?.unwrap_or_default();
+                    self.arrivals.named(*node, &record);
+                    self.follow_names(stamp, &record, &[], [name])?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write_register(&mut self, operation: &Operation, stamp: Stamp) -> Result<(), ReadError> {
+        let property = write::register(&mut self.overlay, operation, stamp)?;
+        self.note_written(property, stamp);
+        if let Operation::Dismiss { conflict } = operation {
+            let term = Term::Dismissed(stamp, *conflict);
+            digest::add(&mut self.meta.digest, NodeId::ROOT, &term);
+        }
+        Ok(())
+    }
+
+    fn erase_register(&mut self, operation: &Operation, stamp: Stamp) -> Result<(), ReadError> {
+        let property = write::erase(&mut self.overlay, operation, stamp)?;
+        self.note_written(property, stamp);
+        if let Operation::Dismiss { conflict } = operation {
+            let term = Term::Dismissed(stamp, *conflict);
+            digest::subtract(&mut self.meta.digest, NodeId::ROOT, &term);
+        }
+        Ok(())
+    }
+
+    fn note_written(&mut self, property: Option<(NodeId, PropertyName)>, stamp: Stamp) {
+        if let Some((node, name)) = property {
+            let properties = self.written.entry(node).or_default();
+            properties.entry(name).or_default().insert(stamp);
+        }
     }
 
     /// Evaluates the structural operations of `sets`, and again those of earlier ones that they
     /// can affect, in order of stamps.
-    fn write_structure(
+    fn evaluate_all(
         &mut self,
         sets: &[Arc<ChangeSet>],
         knowledge: &BTreeMap<ChangeSetId, Arc<Knowledge>>,
     ) -> Result<(), ReadError> {
-        let mut new: VecDeque<&Arc<ChangeSet>> =
-            sets.iter().filter(|set| set.is_structural()).collect();
+        let mut new: VecDeque<&Arc<ChangeSet>> = sets
+            .iter()
+            .filter(|set| set.all_or_nothing || set.is_structural())
+            .collect();
         let new_ids: BTreeSet<ChangeSetId> = new.iter().map(|set| set.id).collect();
-        let Some(first) = new.front() else {
+        let Some(first) = sets.first() else {
             return Ok(());
         };
         let mut earlier = Earlier::after(first.id);
@@ -191,61 +264,139 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    /// Evaluates a change set's structural operations, for the first time or again.
+    /// Evaluates a change set's structural operations, for the first time or again; all operations
+    /// of an all-or-nothing one.
     fn evaluate(
         &mut self,
-        set: &ChangeSet,
+        set: &Arc<ChangeSet>,
         seen: Seen,
         former: Option<Arc<StructuralRecord>>,
     ) -> Result<(), ReadError> {
         let author = Author { id: set.id, seen };
+        let mut whole = true;
+        let mut effects: Vec<(Stamp, Effects, Effects)> = Vec::new();
+        for (index, operation) in set.operations.iter().enumerate() {
+            let stamp = set.stamp(index);
+            let needs_its_place = operation.is_structural()
+                || (set.all_or_nothing && matches!(operation, Operation::Rename { .. }));
+            let mut after = Effects::default();
+            if needs_its_place {
+                let before = self.take_effects(operation, stamp, former.as_deref())?;
+                after = self.evaluator().evaluate(operation, stamp, &author)?;
+                if matches!(operation, Operation::Remove { .. }) {
+                    self.meta.removal = self.meta.removal.max(stamp);
+                }
+                if before != after {
+                    self.follow(stamp, &before, &after)?;
+                }
+                effects.push((stamp, before, after.clone()));
+            }
+            if set.all_or_nothing && whole {
+                whole = self.evaluator().fits(operation, stamp, &after)?;
+            }
+        }
+        if !whole {
+            for (stamp, _, after) in &mut effects {
+                let operation = &set.operations[stamp.index as usize];
+                let others = others(operation, *stamp, after);
+                self.evaluator().take_effects(operation, *stamp, &others)?;
+                let taken = std::mem::take(after);
+                if taken != *after {
+                    self.follow(*stamp, &taken, after)?;
+                }
+            }
+        }
+        let was_voided = former.as_ref().map(|former| former.voided);
+        self.write_whole(set, was_voided, !whole)?;
+
         let mut record = StructuralRecord {
             sequence: set.sequence,
-            ..Default::default()
-        };
-        for (index, operation) in set.operations.iter().enumerate() {
-            if !operation.is_structural() {
-                continue;
-            }
-            let stamp = set.stamp(index);
-            let own = operation.node(stamp);
-            let before = match &former {
-                None => Effects::default(),
-                Some(former) => {
-                    self.counters.reevaluated += 1;
-                    let others = former
-                        .others
-                        .iter()
-                        .find(|(other, _)| *other == stamp.index);
-                    let others = others.map_or(&[][..], |(_, nodes)| nodes);
-                    self.evaluator().take_effects(operation, stamp, others)?
-                }
-            };
-            let after = self.evaluator().evaluate(operation, stamp, &author)?;
-            if matches!(operation, Operation::Remove { .. }) {
-                record.removes = true;
-                self.meta.removal = self.meta.removal.max(stamp);
-            }
-            let others: Vec<NodeId> = after
-                .parents
+            removes: set
+                .operations
                 .iter()
-                .map(|(node, _)| *node)
-                .filter(|node| *node != own)
-                .collect();
+                .any(|operation| matches!(operation, Operation::Remove { .. })),
+            voided: !whole,
+            others: former.iter().flat_map(|f| f.others.clone()).collect(),
+            unknown: former.iter().flat_map(|f| f.unknown.clone()).collect(),
+        };
+        effects.retain(|(_, before, after)| former.is_none() || before != after);
+        for (stamp, _, after) in &effects {
+            let operation = &set.operations[stamp.index as usize];
+            record.others.retain(|(index, _)| *index != stamp.index);
+            record.unknown.retain(|(index, _)| *index != stamp.index);
+            let others = others(operation, *stamp, after);
             if !others.is_empty() {
                 record.others.push((stamp.index, others));
             }
-            if before != after {
-                self.counters.revised += u64::from(former.is_some());
-                self.follow(stamp, &before, &after)?;
+            if let Some(node) = after.unknown {
+                record.unknown.push((stamp.index, node));
             }
+            self.counters.revised += u64::from(former.is_some());
         }
+        record.others.sort();
+        record.unknown.sort();
         if former.as_deref() != Some(&record) {
             let key = key::structural(self.overlay.repo(), set.id);
             if former.is_none() {
                 self.fresh.insert(key.clone());
             }
             self.overlay.put(key, Record::Structural(Arc::new(record)));
+        }
+        if !effects.is_empty() || was_voided != Some(!whole) {
+            self.evaluated.push(Evaluated {
+                set: set.clone(),
+                was_voided,
+                voided: !whole,
+                effects,
+            });
+        }
+        Ok(())
+    }
+
+    /// Takes what an operation came to before out of the records.
+    fn take_effects(
+        &mut self,
+        operation: &Operation,
+        stamp: Stamp,
+        former: Option<&StructuralRecord>,
+    ) -> Result<Effects, ReadError> {
+        let Some(former) = former else {
+            return Ok(Effects::default());
+        };
+        self.counters.reevaluated += 1;
+        let others = of_operation(&former.others, stamp).map_or(&[][..], Vec::as_slice);
+        let mut effects = self.evaluator().take_effects(operation, stamp, others)?;
+        effects.unknown = of_operation(&former.unknown, stamp).copied();
+        Ok(effects)
+    }
+
+    /// Writes the registers of an all-or-nothing change set that is whole now and was not, and
+    /// takes them out of one of which the contrary holds.
+    fn write_whole(
+        &mut self,
+        set: &ChangeSet,
+        was_voided: Option<bool>,
+        voided: bool,
+    ) -> Result<(), ReadError> {
+        if !set.all_or_nothing {
+            return Ok(());
+        }
+        let term = Term::Voided(set.stamp(0));
+        match (was_voided.unwrap_or(false), voided) {
+            (false, true) => digest::add(&mut self.meta.digest, NodeId::ROOT, &term),
+            (true, false) => digest::subtract(&mut self.meta.digest, NodeId::ROOT, &term),
+            _ => {}
+        }
+        self.counters.voided += u64::from(voided && was_voided != Some(true));
+        let (stood, stands) = (was_voided == Some(false), !voided);
+        for (index, operation) in set.operations.iter().enumerate() {
+            let stamp = set.stamp(index);
+            match operation {
+                Operation::Rename { .. } => {} // among the effects
+                _ if stands && !stood => self.write_register(operation, stamp)?,
+                _ if stood && !stands => self.erase_register(operation, stamp)?,
+                _ => {}
+            }
         }
         Ok(())
     }
@@ -258,180 +409,17 @@ impl<'a> Pass<'a> {
             counters: &mut self.counters,
         }
     }
-
-    /// Brings the index of causes up to date with changed effects, and finds how far newer
-    /// operations can be affected.
-    fn follow(&mut self, stamp: Stamp, before: &Effects, after: &Effects) -> Result<(), ReadError> {
-        let repo = self.overlay.repo();
-        let (old, new) = (causes(before), causes(after));
-        for (cause, node) in old.difference(&new) {
-            self.overlay.remove(key::cause(repo, *cause, *node, stamp));
-        }
-        for (cause, node) in new.difference(&old) {
-            let newest = self.meta.causes.entry(cause.origin).or_default();
-            *newest = (*newest).max(cause.time);
-            self.overlay
-                .put(key::cause(repo, *cause, *node, stamp), Record::Mark);
-        }
-        if before.skip != after.skip {
-            self.reach.removals = self.reach.removals.max(self.meta.removal);
-        }
-        let moved = before
-            .parents
-            .iter()
-            .filter(|write| !after.parents.contains(write));
-        let moved = moved.chain(after.parents.iter().filter(|w| !before.parents.contains(w)));
-        for (node, write) in moved {
-            let record = view::node(&self.overlay, *node)?.unwrap_or_default();
-            self.follow_emptied(stamp, write.parent, &record)?;
-            let alone = record.parents.iter().all(|other| other.stamp == stamp);
-            if alone && write.how == How::Add && view::node(self.overlay.base(), *node)?.is_none() {
-                continue; // a new node: nobody can have looked at it
-            }
-            self.affect(*node, stamp, &record)?;
-        }
-        Ok(())
-    }
-
-    /// An add that brings a node back empties it of its children (M6): those of a parent that this
-    /// node has come to, or gone from, as of `stamp`, until its next parent write.
-    fn follow_emptied(
-        &mut self,
-        stamp: Stamp,
-        written: NodeId,
-        record: &NodeRecord,
-    ) -> Result<(), ReadError> {
-        let next = record.parents.partition_point(|other| other.stamp <= stamp);
-        let until = record
-            .parents
-            .get(next)
-            .map_or(Stamp::MAX, |write| write.stamp);
-        let before = record.parents[..next]
-            .iter()
-            .rev()
-            .find(|write| write.stamp < stamp);
-        for parent in [Some(written), before.map(|write| write.parent)]
-            .into_iter()
-            .flatten()
-        {
-            let Some(parent) = view::node(&self.overlay, parent)? else {
-                continue;
-            };
-            let emptied = parent.parents.iter().rev().find(|write| {
-                write.how == How::ComeBack && write.stamp > stamp && write.stamp <= until
-            });
-            if let Some(emptied) = emptied {
-                self.reach.all = self.reach.all.max(emptied.stamp);
-            }
-        }
-        Ok(())
-    }
-
-    /// Newer operations may have looked at this node's place, which has changed as of `stamp`.
-    fn affect(&mut self, node: NodeId, stamp: Stamp, record: &NodeRecord) -> Result<(), ReadError> {
-        self.reach.removals = self.reach.removals.max(self.meta.removal);
-        let next = record.parents.iter().find(|write| write.stamp > stamp);
-        let touched = match self.overlay.get(&key::touched(self.overlay.repo(), node))? {
-            Some(Record::Touched(touched)) => touched,
-            _ => Stamp::MIN,
-        };
-        // From the node's next parent write on its place is what it was.
-        let until = next.map_or(touched, |next| touched.min(next.stamp));
-        if until > stamp {
-            self.reach.all = self.reach.all.max(until);
-        }
-        if let Some(next) = next
-            && matches!(next.how, How::Add | How::ComeBack | How::Emptied)
-        {
-            self.reach.all = self.reach.all.max(next.stamp);
-        }
-        Ok(())
-    }
 }
 
-/// What the index of causes has to know of effects: unseen by a removal, they matter to it (M8).
-fn causes(effects: &Effects) -> BTreeSet<(ChangeSetId, NodeId)> {
-    let writes = effects
-        .parents
-        .iter()
-        .filter_map(|(node, write)| match write.how {
-            How::Move => Some((write.stamp.id, *node)),
-            How::HandBack { cause } => Some((cause.id, *node)),
-            _ => None,
-        });
-    writes
-        .chain(
-            effects
-                .skip
-                .iter()
-                .map(|(node, skip)| (skip.reason.id, *node)),
-        )
-        .collect()
+/// The nodes besides its own whose parents an operation wrote.
+fn others(operation: &Operation, stamp: Stamp, effects: &Effects) -> Vec<NodeId> {
+    let own = operation.node(stamp);
+    let nodes = effects.parents.iter().map(|(node, _)| *node);
+    nodes.filter(|node| *node != own).collect()
 }
 
-/// Change sets of earlier passes, in order of ids, as far as they have to be looked at again.
-struct Earlier {
-    page: VecDeque<(ChangeSetId, Arc<StructuralRecord>)>,
-    /// Up to where the structural log has been read, or need not be.
-    read_up_to: ChangeSetId,
-}
-
-impl Earlier {
-    fn after(id: ChangeSetId) -> Self {
-        Self {
-            page: VecDeque::new(),
-            read_up_to: id,
-        }
-    }
-
-    /// Everything up to `id` is behind.
-    fn passed(&mut self, id: ChangeSetId) {
-        if self.page.is_empty() {
-            self.read_up_to = self.read_up_to.max(id);
-        }
-    }
-
-    /// The next one within reach and before `before`. What lies beyond that is not decided yet:
-    /// the reach can still grow.
-    fn next(
-        &mut self,
-        view: &dyn View,
-        reach: Reach,
-        before: ChangeSetId,
-        new: &BTreeSet<ChangeSetId>,
-    ) -> Result<Option<(ChangeSetId, Arc<StructuralRecord>)>, ReadError> {
-        loop {
-            while let Some((id, _)) = self.page.front() {
-                if *id > reach.end() || *id > before {
-                    return Ok(None);
-                }
-                let (id, record) = self.page.pop_front().expect("there is a front");
-                if reach.covers(id, record.removes) {
-                    return Ok(Some((id, record)));
-                }
-            }
-            if reach.end() <= self.read_up_to || before <= self.read_up_to {
-                return Ok(None);
-            }
-            let mut from = key::structural(view.repo(), self.read_up_to);
-            from.push(0);
-            let mut to = key::structural(view.repo(), reach.end());
-            to.push(0);
-            let rows = view.scan(&from, &to, PAGE)?;
-            self.read_up_to = match rows.last() {
-                Some((key, _)) if rows.len() == PAGE => {
-                    key::structural_of(key).expect("a structural key holds an id")
-                }
-                _ => reach.end(),
-            };
-            for (key, record) in rows {
-                let id = key::structural_of(&key).expect("a structural key holds an id");
-                if let Record::Structural(record) = record
-                    && !new.contains(&id)
-                {
-                    self.page.push_back((id, record));
-                }
-            }
-        }
-    }
+/// What a record says of one operation.
+fn of_operation<T>(entries: &[(u32, T)], stamp: Stamp) -> Option<&T> {
+    let entry = entries.iter().find(|(index, _)| *index == stamp.index);
+    entry.map(|(_, value)| value)
 }

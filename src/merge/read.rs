@@ -43,8 +43,8 @@ pub struct Child {
 pub struct ChildCursor(Key);
 
 /// A namesake: a child with a certain name.
-struct Namesake {
-    id: NodeId,
+pub(super) struct Namesake {
+    pub(super) id: NodeId,
     placed: Stamp,
 }
 
@@ -318,7 +318,11 @@ pub(super) fn standing(view: &dyn View, node: NodeId) -> Result<Option<Standing>
 
 /// The children of a node that have a name, in the order in which they came to their places: the
 /// first is reached by the plain name (M10).
-fn namesakes(view: &dyn View, parent: NodeId, name: &NodeName) -> Result<Vec<Namesake>, ReadError> {
+pub(super) fn namesakes(
+    view: &dyn View,
+    parent: NodeId,
+    name: &NodeName,
+) -> Result<Vec<Namesake>, ReadError> {
     let prefix = key::children_at(view.repo(), parent, &effective_key(None, name));
     let rows = view.scan(&prefix, &key::after_prefix(&prefix), usize::MAX)?;
     let mut namesakes: Vec<Namesake> = rows

@@ -131,6 +131,50 @@ fn spill(
     Ok(())
 }
 
+/// Takes a write out, as if it had never been there (M13). One that is not there changes nothing.
+pub(crate) fn erase(
+    overlay: &mut Overlay<'_>,
+    place: Place<'_>,
+    register: &mut Register,
+    stamp: Stamp,
+) -> Result<(), ReadError> {
+    let inline = register
+        .writes
+        .binary_search_by(|write| write.stamp.cmp(&stamp));
+    if register.older.is_none() {
+        if let Ok(position) = inline {
+            register.writes.remove(position);
+        }
+        return Ok(());
+    }
+    // What the register remembers of its segments may not be so any more: they are made again.
+    let mut writes = all_writes(overlay, place, register)?;
+    writes.retain(|write| write.stamp != stamp);
+    let prefix = key::segments(overlay.repo(), place.node, place.name);
+    for (key, _) in overlay.scan(&prefix, &key::after_prefix(&prefix), usize::MAX)? {
+        overlay.remove(key);
+    }
+    *register = Register::default();
+    for write in writes {
+        insert(overlay, place, register, write)?;
+    }
+    Ok(())
+}
+
+/// Every write of a register, in stamp order, those in segments included.
+pub(crate) fn all_writes(
+    view: &dyn View,
+    place: Place<'_>,
+    register: &Register,
+) -> Result<Vec<Write>, ReadError> {
+    let mut writes = match register.older {
+        None => Vec::new(),
+        Some(_) => segment_writes(view, place)?,
+    };
+    writes.extend(register.writes.iter().cloned());
+    Ok(writes)
+}
+
 fn is_self_contained(writes: &[Write]) -> bool {
     writes
         .iter()
@@ -177,6 +221,11 @@ fn sum(writes: &[Write], mut under: Under) -> Under {
 
 /// What all segments of a register come to, above a floor.
 fn sum_segments(view: &dyn View, place: Place<'_>, floor: Stamp) -> Result<Under, ReadError> {
+    Ok(sum(&segment_writes(view, place)?, Under::new(floor)))
+}
+
+/// The writes in a register's segments, in stamp order.
+fn segment_writes(view: &dyn View, place: Place<'_>) -> Result<Vec<Write>, ReadError> {
     let prefix = key::segments(view.repo(), place.node, place.name);
     let mut writes = Vec::new();
     for (_, record) in view.scan(&prefix, &key::after_prefix(&prefix), usize::MAX)? {
@@ -186,7 +235,7 @@ fn sum_segments(view: &dyn View, place: Place<'_>, floor: Stamp) -> Result<Under
     }
     // Segments made by late writes lie between those they belong into.
     writes.sort_by_key(|write| write.stamp);
-    Ok(sum(&writes, Under::new(floor)))
+    Ok(writes)
 }
 
 /// Whether what a register remembers of its older writes is true of them. They are given in stamp

@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use super::counters::MergeCounters;
 use super::digest::{self, Term};
+use super::pass::Written;
 use super::register::{self, Effective, Place};
 use super::structure::{End, way_up};
 use super::view::{self, Overlay, ReadError, View};
 use crate::codec::record::{ChildEntry, How, NodeRecord, Record};
 use crate::codec::state_key as key;
 use crate::model::order::effective_key;
-use crate::model::{NodeId, NodeName, PropertyName, Stamp, Value};
+use crate::model::{NodeId, NodeName, OrderKey, PropertyName, Stamp, Value};
 
 /// One visible difference between two states. Nodes are named by their own, unescaped, names.
 ///
@@ -110,9 +111,20 @@ impl Standing {
             parent: parent.parent,
             name: name.clone(),
             placed: parent.stamp.max(*named),
-            effective: effective_key(node.orders.last().map(|(_, key)| key), name),
+            effective: effective_key(order(node).map(|(_, key)| key), name),
         })
     }
+}
+
+/// The name that counts: a node that is not known has none, though it may have been renamed (M12).
+fn name(node: &NodeRecord) -> Option<&(Stamp, NodeName)> {
+    node.parents.first().and(node.names.last())
+}
+
+/// The order key that counts: one written before the node was there does not (M12).
+pub(super) fn order(node: &NodeRecord) -> Option<&(Stamp, OrderKey)> {
+    let first = node.parents.first()?.stamp;
+    node.orders.last().filter(|(stamp, _)| *stamp > first)
 }
 
 /// The stamp up to which a node's property writes do not count: it did not exist (M12), or an add
@@ -152,7 +164,7 @@ pub(super) fn settle(
     overlay: &mut Overlay<'_>,
     mut digest: Option<&mut [u128; 256]>,
     counters: &mut MergeCounters,
-    written: &BTreeMap<NodeId, BTreeSet<PropertyName>>,
+    written: &Written,
 ) -> Result<Vec<Change>, ReadError> {
     let prefix = key::node(overlay.repo(), NodeId::ROOT);
     let nodes: Vec<(NodeId, Arc<NodeRecord>)> = overlay
@@ -163,7 +175,7 @@ pub(super) fn settle(
             _ => None,
         })
         .collect();
-    let nothing = BTreeSet::new();
+    let nothing = BTreeMap::new();
     let mut changes = Vec::new();
     for (id, after) in &nodes {
         let before = view::node(overlay.base(), *id)?.unwrap_or_default();
@@ -224,19 +236,19 @@ impl Settling<'_, '_> {
                 .iter()
                 .for_each(|skip| digest::add(sums, id, &Term::Skip(skip)));
         }
-        if before.names.last() != after.names.last() {
-            if let Some((stamp, name)) = before.names.last() {
+        if name(before) != name(after) {
+            if let Some((stamp, name)) = name(before) {
                 digest::subtract(sums, id, &Term::Name(*stamp, name));
             }
-            if let Some((stamp, name)) = after.names.last() {
+            if let Some((stamp, name)) = name(after) {
                 digest::add(sums, id, &Term::Name(*stamp, name));
             }
         }
-        if before.orders.last() != after.orders.last() {
-            if let Some((stamp, key)) = before.orders.last() {
+        if order(before) != order(after) {
+            if let Some((stamp, key)) = order(before) {
                 digest::subtract(sums, id, &Term::Order(*stamp, key));
             }
-            if let Some((stamp, key)) = after.orders.last() {
+            if let Some((stamp, key)) = order(after) {
                 digest::add(sums, id, &Term::Order(*stamp, key));
             }
         }
@@ -253,16 +265,18 @@ impl Settling<'_, '_> {
                 self.enter(standing)?;
             }
         }
-        if self.before.parents != self.after.parents {
+        if (&self.before.parents, &self.before.names) != (&self.after.parents, &self.after.names) {
             let repo = self.overlay.repo();
-            let (old, new) = (former_parents(self.before), former_parents(self.after));
-            for parent in old.difference(&new) {
+            let (old, new) = (former_places(self.before), former_places(self.after));
+            for (parent, name) in old.difference(&new) {
                 self.overlay
-                    .remove(key::former_child(repo, *parent, self.id));
+                    .remove(key::former_child(repo, *parent, name, self.id));
             }
-            for parent in new.difference(&old) {
-                self.overlay
-                    .put(key::former_child(repo, *parent, self.id), Record::Mark);
+            for (parent, name) in new.difference(&old) {
+                self.overlay.put(
+                    key::former_child(repo, *parent, name, self.id),
+                    Record::Mark,
+                );
             }
         }
         Ok(())
@@ -281,18 +295,28 @@ impl Settling<'_, '_> {
             self.overlay
                 .remove(key::child(repo, standing.parent, &plain, self.id));
         }
-        if self.has_namesake(standing)? {
+        let others = self.namesakes(standing)?;
+        if others > 0 {
             self.counters.clashes = self.counters.clashes.saturating_sub(1);
+        }
+        if others == 1 {
+            self.overlay
+                .remove(key::clash(repo, standing.parent, &standing.name));
         }
         Ok(())
     }
 
     fn enter(&mut self, standing: &Standing) -> Result<(), ReadError> {
-        if self.has_namesake(standing)? {
+        let repo = self.overlay.repo();
+        let others = self.namesakes(standing)?;
+        if others > 0 {
             self.counters.clashes += 1;
             self.counters.clashes_met += 1;
         }
-        let repo = self.overlay.repo();
+        if others == 1 {
+            let key = key::clash(repo, standing.parent, &standing.name);
+            self.overlay.put(key, Record::Mark);
+        }
         let plain = effective_key(None, &standing.name);
         let entry = |shadow| {
             let (name, placed) = (standing.name.clone(), standing.placed);
@@ -315,30 +339,42 @@ impl Settling<'_, '_> {
         Ok(())
     }
 
-    /// Whether another child of the same parent has the same name.
-    fn has_namesake(&self, standing: &Standing) -> Result<bool, ReadError> {
+    /// How many other children of the same parent have the same name: none, one, or more.
+    fn namesakes(&self, standing: &Standing) -> Result<usize, ReadError> {
         if standing.parent == NodeId::TRASH {
-            return Ok(false);
+            return Ok(0);
         }
         let plain = effective_key(None, &standing.name);
-        let prefix = key::children_at(self.overlay.repo(), standing.parent, &plain);
-        let rows = self
-            .overlay
-            .scan(&prefix, &key::after_prefix(&prefix), 16)?;
-        Ok(rows.iter().any(|(key, record)| {
-            let same_name = matches!(record, Record::Child(entry) if entry.name == standing.name);
-            same_name && key::child_of(key).is_some_and(|(_, child)| child != self.id)
-        }))
+        let mut from = key::children_at(self.overlay.repo(), standing.parent, &plain);
+        let end = key::after_prefix(&from);
+        let mut found = 0;
+        loop {
+            let rows = self.overlay.scan(&from, &end, 16)?;
+            found += rows
+                .iter()
+                .filter(|(key, record)| {
+                    matches!(record, Record::Child(entry) if entry.name == standing.name)
+                        && key::child_of(key).is_some_and(|(_, child)| child != self.id)
+                })
+                .count();
+            match rows.last() {
+                Some((last, _)) if found < 2 && rows.len() == 16 => {
+                    from.clone_from(last);
+                    from.push(0);
+                }
+                _ => return Ok(found.min(2)),
+            }
+        }
     }
 
     /// Digest, references and changes of the properties that can have changed.
     fn properties(
         &mut self,
-        written: &BTreeSet<PropertyName>,
+        written: &BTreeMap<PropertyName, BTreeSet<Stamp>>,
         changes: &mut Vec<Change>,
     ) -> Result<(), ReadError> {
         let base = self.overlay.base();
-        let mut names = written.clone();
+        let mut names: BTreeSet<PropertyName> = written.keys().cloned().collect();
         if floor(self.id, self.before) != floor(self.id, self.after) {
             names.extend(view::registers(base, self.id, self.before)?.into_keys());
             names.extend(view::registers(self.overlay, self.id, self.after)?.into_keys());
@@ -419,14 +455,29 @@ impl Settling<'_, '_> {
     }
 }
 
-/// Parents that a node had once, but for the present one and the trash.
-fn former_parents(node: &NodeRecord) -> BTreeSet<NodeId> {
-    let Some(present) = node.parents.last() else {
-        return BTreeSet::new();
-    };
-    let all = node.parents.iter().map(|write| write.parent);
-    all.filter(|parent| *parent != present.parent && *parent != NodeId::TRASH)
-        .collect()
+/// Parents that a node had once, and its name there, but for its present place and the trash.
+fn former_places(node: &NodeRecord) -> BTreeSet<(NodeId, &NodeName)> {
+    let mut places = BTreeSet::new();
+    let (mut parents, mut names) = (node.parents.iter().peekable(), node.names.iter().peekable());
+    let (mut parent, mut name) = (None, None);
+    loop {
+        let stamps = [
+            parents.peek().map(|write| write.stamp),
+            names.peek().map(|(stamp, _)| *stamp),
+        ];
+        let Some(now) = stamps.into_iter().flatten().min() else {
+            break;
+        };
+        places.extend(parent.zip(name));
+        if let Some(write) = parents.next_if(|write| write.stamp == now) {
+            parent = Some(write.parent);
+        }
+        if let Some((_, written)) = names.next_if(|(stamp, _)| *stamp == now) {
+            name = Some(written);
+        }
+    }
+    places.retain(|place| place.0 != NodeId::TRASH && Some(*place) != parent.zip(name));
+    places
 }
 
 /// Whether a node is in the tree as of the newest writes.

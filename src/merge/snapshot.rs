@@ -1,14 +1,16 @@
 //! A repository at one version.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+use super::conflict;
 use super::digest::StateDigest;
 use super::state::{Heads, State, Summary, Version};
 use super::view::{ReadError, View};
 use crate::codec::record::Record;
 use crate::codec::state_key::Key;
-use crate::model::{Dependency, RepoId};
+use crate::model::{Conflict, ConflictId, Dependency, RepoId};
 
 /// One state of a repository: every read through it is of that state, whatever is merged meanwhile.
 ///
@@ -58,6 +60,24 @@ impl Snapshot {
     /// The digest of the state. Two replicas with equal heads have equal digests.
     pub fn digest(&self) -> StateDigest {
         StateDigest::of(&self.0.summary.meta.digest)
+    }
+
+    /// The open conflicts: those that stand and that nobody has dismissed (M14), in order.
+    ///
+    /// Reads every one of them.
+    ///
+    /// # Errors
+    /// If they can not be read.
+    pub fn conflicts(&self) -> Result<BTreeSet<Conflict>, ReadError> {
+        conflict::open(self)
+    }
+
+    /// Whether anybody has dismissed a conflict, be it one that stands or not.
+    ///
+    /// # Errors
+    /// If it can not be read.
+    pub fn is_dismissed(&self, conflict: ConflictId) -> Result<bool, ReadError> {
+        conflict::is_dismissed(self, conflict)
     }
 
     /// Whether the other one is of the same version of the same state in memory.

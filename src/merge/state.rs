@@ -179,6 +179,7 @@ impl State {
         Ok(Merged {
             version,
             changes: outcome.changes,
+            voided: outcome.voided,
             snapshot: self.latest(),
         })
     }

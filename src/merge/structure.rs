@@ -6,16 +6,22 @@
 //! what it comes to are its [`Effects`], which lie in the records under its own stamp and can be
 //! taken out again. Nothing here scans a subtree: a removal finds what was moved below its node
 //! unseen through an index of the change sets that moved something ([`removal`]).
+//!
+//! The operations of an all-or-nothing change set are evaluated here whatever they are, for each
+//! tells whether it voids the set ([`atomic`], M13).
 
+mod atomic;
 mod removal;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+pub(crate) use atomic::{is_added_at, name_at};
+
 use super::counters::MergeCounters;
 use super::seen::{self, Knowledge};
 use super::view::{self, Overlay, ReadError, View};
-use crate::codec::record::{How, NodeRecord, ParentWrite, Record, SkippedMove};
+use crate::codec::record::{AddedAgain, How, NodeRecord, ParentWrite, Record, SkippedMove};
 use crate::codec::state_key as key;
 use crate::model::{ChangeSetId, NodeId, NodeName, Operation, OriginId, Stamp, Time};
 
@@ -27,7 +33,19 @@ const WAY_UP_MAX: usize = 1 << 20;
 pub(crate) struct Effects {
     pub(crate) parents: Vec<(NodeId, ParentWrite)>,
     pub(crate) skip: Option<(NodeId, SkippedMove)>,
+    pub(crate) again: Option<(NodeId, AddedAgain)>,
     pub(crate) name: Option<(NodeId, NodeName)>,
+    /// The node that it is about, or names, and that is not known (M12).
+    pub(crate) unknown: Option<NodeId>,
+}
+
+impl Effects {
+    fn unknown(node: NodeId) -> Self {
+        Self {
+            unknown: Some(node),
+            ..Self::default()
+        }
+    }
 }
 
 /// Whose operation is evaluated, and what that author had seen.
@@ -72,6 +90,9 @@ pub(crate) struct WayUp {
     pub(crate) nodes: Vec<(NodeId, Stamp)>,
     /// Where it ends.
     pub(crate) end: End,
+    /// The next parent write of any of them: until then the way is the same. The greatest stamp if
+    /// there is none.
+    pub(crate) next: Stamp,
 }
 
 /// Where a way up ends.
@@ -104,30 +125,26 @@ pub(crate) fn placed_at(node: &NodeRecord, at: Stamp) -> Option<&ParentWrite> {
 /// The way up from a node as it was at a stamp.
 pub(crate) fn way_up(view: &dyn View, from: NodeId, at: Stamp) -> Result<WayUp, ReadError> {
     let mut nodes = Vec::new();
+    let mut next = Stamp::MAX;
     let mut node = from;
     loop {
-        match node {
-            NodeId::ROOT => {
-                return Ok(WayUp {
-                    nodes,
-                    end: End::Root,
-                });
-            }
-            NodeId::TRASH => {
-                return Ok(WayUp {
-                    nodes,
-                    end: End::Trash,
-                });
-            }
-            _ => {}
+        let end = match node {
+            NodeId::ROOT => Some(End::Root),
+            NodeId::TRASH => Some(End::Trash),
+            _ => None,
+        };
+        if let Some(end) = end {
+            return Ok(WayUp { nodes, end, next });
         }
-        let record = view::node(view, node)?;
-        let Some(write) = record.as_deref().and_then(|record| placed_at(record, at)) else {
+        let record = view::node(view, node)?.unwrap_or_default();
+        let position = record.parents.partition_point(|write| write.stamp <= at);
+        if let Some(newer) = record.parents.get(position) {
+            next = next.min(newer.stamp);
+        }
+        let Some(write) = record.parents[..position].last() else {
             nodes.push((node, Stamp::MIN));
-            return Ok(WayUp {
-                nodes,
-                end: End::Unknown,
-            });
+            let end = End::Unknown;
+            return Ok(WayUp { nodes, end, next });
         };
         nodes.push((node, write.stamp));
         assert!(
@@ -138,11 +155,43 @@ pub(crate) fn way_up(view: &dyn View, from: NodeId, at: Stamp) -> Result<WayUp, 
     }
 }
 
+/// What the indexes of children do not know yet.
+#[derive(Default)]
+pub(crate) struct Arrivals {
+    /// Nodes that got a parent write in this pass, by that parent.
+    parents: BTreeMap<NodeId, BTreeSet<NodeId>>,
+    /// Nodes that got a parent or name write in this pass, by every parent and name that they ever
+    /// had; nothing if nobody is going to ask.
+    names: Option<BTreeMap<(NodeId, NodeName), BTreeSet<NodeId>>>,
+}
+
+impl Arrivals {
+    /// With `names` if all-or-nothing change sets are going to be evaluated.
+    pub(crate) fn new(names: bool) -> Self {
+        Self {
+            names: names.then(BTreeMap::new),
+            ..Self::default()
+        }
+    }
+
+    /// A node's parent or name has been written.
+    pub(crate) fn named(&mut self, node: NodeId, record: &NodeRecord) {
+        let Some(names) = &mut self.names else {
+            return;
+        };
+        for parent in record.parents.iter().map(|write| write.parent) {
+            for (_, name) in &record.names {
+                let place = names.entry((parent, name.clone())).or_default();
+                place.insert(node);
+            }
+        }
+    }
+}
+
 /// Evaluates structural operations on the records of a pass.
 pub(crate) struct Evaluator<'p, 'a> {
     pub(crate) overlay: &'p mut Overlay<'a>,
-    /// Nodes that got a parent write in this pass, by that parent.
-    pub(crate) arrivals: &'p mut BTreeMap<NodeId, BTreeSet<NodeId>>,
+    pub(crate) arrivals: &'p mut Arrivals,
     /// For each origin its newest write that a removal may have to look at (M8).
     pub(crate) causes: &'p BTreeMap<OriginId, Time>,
     pub(crate) counters: &'p mut MergeCounters,
@@ -158,6 +207,7 @@ impl Evaluator<'_, '_> {
     ) -> Result<Effects, ReadError> {
         let node = operation.node(stamp);
         match operation {
+            Operation::Rename { name, .. } => self.rename(node, name, stamp),
             Operation::Add { parent, name, .. } | Operation::AddUnique { parent, name } => {
                 self.add(node, *parent, name, stamp)
             }
@@ -184,17 +234,21 @@ impl Evaluator<'_, '_> {
         let mut effects = Effects::default();
         if !known {
             // It comes to be under its parent, even a trashed one; but there must be one.
-            if parent == NodeId::TRASH || !self.is_known(parent, stamp)? {
+            if !self.is_known(parent, stamp)? {
                 self.touch_unknown(parent, stamp)?;
-                return Ok(effects);
+                return Ok(Effects::unknown(parent));
             }
             self.place(&mut effects, node, stamp, parent, How::Add)?;
             self.name(&mut effects, node, stamp, name)?;
             return Ok(effects);
         }
-        let trashed = self.look_up(node, stamp)?.end == End::Trash;
-        if !trashed || self.look_up(parent, stamp)?.end != End::Root {
-            return Ok(effects);
+        let live = self.look_up(node, stamp)?.end == End::Root;
+        let parent_end = self.look_up(parent, stamp)?.end;
+        if parent_end == End::Unknown {
+            return Ok(Effects::unknown(parent));
+        }
+        if live || parent_end == End::Trash {
+            return self.add_again(node, AddedAgain { stamp, live });
         }
         // Its remover was unseen by this author: it comes back, empty.
         for child in self.children_at(node, stamp)? {
@@ -204,6 +258,21 @@ impl Evaluator<'_, '_> {
         self.name(&mut effects, node, stamp, name)?;
         self.counters.come_back += 1;
         Ok(effects)
+    }
+
+    /// An add of what is there already: nothing changes (M6).
+    fn add_again(&mut self, node: NodeId, again: AddedAgain) -> Result<Effects, ReadError> {
+        let mut record = self.overlay.take_node(node)?;
+        let all = &mut Arc::make_mut(&mut record).again;
+        all.insert(
+            all.partition_point(|other| other.stamp < again.stamp),
+            again,
+        );
+        self.overlay.put_node(node, record);
+        Ok(Effects {
+            again: Some((node, again)),
+            ..Effects::default()
+        })
     }
 
     /// M9.
@@ -218,7 +287,10 @@ impl Evaluator<'_, '_> {
         let way = self.look_up(parent, stamp)?;
         if node == NodeId::ROOT || !self.is_known(node, stamp)? {
             self.touch_unknown(node, stamp)?;
-            return Ok(effects); // M12
+            return Ok(Effects::unknown(node));
+        }
+        if parent == NodeId::TRASH {
+            return Ok(Effects::unknown(parent));
         }
         let skip = if let Some(position) = way.position(node) {
             let reason = way.nodes[..position].iter().map(|(_, write)| *write).max();
@@ -232,7 +304,6 @@ impl Evaluator<'_, '_> {
             match way.end {
                 End::Root => None,
                 End::Trash => {
-                    // Into the trash itself no author moves; its own write is the reason then.
                     let reason = way.nodes.last().map_or(stamp, |(_, write)| *write);
                     Some(SkippedMove {
                         stamp,
@@ -241,7 +312,7 @@ impl Evaluator<'_, '_> {
                         cycle: false,
                     })
                 }
-                End::Unknown => return Ok(effects), // M12
+                End::Unknown => return Ok(Effects::unknown(parent)),
             }
         };
         if let Some(skip) = skip {
@@ -280,6 +351,9 @@ impl Evaluator<'_, '_> {
                 let (_, name) = Arc::make_mut(&mut record).names.remove(i);
                 effects.name = Some((node, name));
             }
+            if let Some(i) = record.again.iter().position(|again| again.stamp == stamp) {
+                effects.again = Some((node, Arc::make_mut(&mut record).again.remove(i)));
+            }
             if let Some(i) = record.skips.iter().position(|skip| skip.stamp == stamp) {
                 effects.skip = Some((node, Arc::make_mut(&mut record).skips.remove(i)));
             }
@@ -300,8 +374,13 @@ impl Evaluator<'_, '_> {
         let mut record = self.overlay.take_node(node)?;
         let parents = &mut Arc::make_mut(&mut record).parents;
         parents.insert(parents.partition_point(|other| other.stamp < stamp), write);
+        self.arrivals
+            .parents
+            .entry(parent)
+            .or_default()
+            .insert(node);
+        self.arrivals.named(node, &record);
         self.overlay.put_node(node, record);
-        self.arrivals.entry(parent).or_default().insert(node);
         effects.parents.push((node, write));
         Ok(())
     }
@@ -315,6 +394,7 @@ impl Evaluator<'_, '_> {
     ) -> Result<(), ReadError> {
         let mut record = self.overlay.take_node(node)?;
         write_name(Arc::make_mut(&mut record), stamp, name);
+        self.arrivals.named(node, &record);
         self.overlay.put_node(node, record);
         effects.name = Some((node, name.clone()));
         Ok(())
@@ -365,7 +445,12 @@ impl Evaluator<'_, '_> {
     /// The children of a node as they were at a stamp.
     fn children_at(&mut self, node: NodeId, at: Stamp) -> Result<BTreeSet<NodeId>, ReadError> {
         let repo = self.overlay.repo();
-        let mut candidates = self.arrivals.get(&node).cloned().unwrap_or_default();
+        let mut candidates = self
+            .arrivals
+            .parents
+            .get(&node)
+            .cloned()
+            .unwrap_or_default();
         let prefix = key::children(repo, node);
         let rows = self
             .overlay

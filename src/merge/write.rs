@@ -39,6 +39,13 @@ pub(super) fn register(
             overlay.put_node(*node, record);
             return Ok(None);
         }
+        Operation::Dismiss { conflict } => {
+            overlay.put(
+                key::dismissal(overlay.repo(), *conflict, stamp),
+                Record::Mark,
+            );
+            return Ok(None);
+        }
         Operation::Order { node, key } => {
             let mut record = overlay.take_node(*node)?;
             let orders = &mut Arc::make_mut(&mut record).orders;
@@ -50,11 +57,66 @@ pub(super) fn register(
         Operation::Add { .. }
         | Operation::AddUnique { .. }
         | Operation::Remove { .. }
-        | Operation::Move { .. }
-        | Operation::Dismiss { .. } => return Ok(None),
+        | Operation::Move { .. } => return Ok(None),
     };
     property(overlay, node, name, Write { stamp, what })?;
     Ok(Some((node, name.clone())))
+}
+
+/// Takes what [`register`] wrote out again, but for names (M13). Gives the property if it was one.
+pub(super) fn erase(
+    overlay: &mut Overlay<'_>,
+    operation: &Operation,
+    stamp: Stamp,
+) -> Result<Option<(NodeId, PropertyName)>, ReadError> {
+    match operation {
+        Operation::Set { node, property, .. }
+        | Operation::Unset { node, property }
+        | Operation::Inc { node, property, .. } => {
+            erase_property(overlay, *node, property, stamp)?;
+            Ok(Some((*node, property.clone())))
+        }
+        Operation::Order { node, .. } => {
+            let mut record = overlay.take_node(*node)?;
+            let orders = &mut Arc::make_mut(&mut record).orders;
+            orders.retain(|(other, _)| *other != stamp);
+            overlay.put_node(*node, record);
+            Ok(None)
+        }
+        Operation::Dismiss { conflict } => {
+            overlay.remove(key::dismissal(overlay.repo(), *conflict, stamp));
+            Ok(None)
+        }
+        _ => Ok(None),
+    }
+}
+
+fn erase_property(
+    overlay: &mut Overlay<'_>,
+    node: NodeId,
+    name: &PropertyName,
+    stamp: Stamp,
+) -> Result<(), ReadError> {
+    let place = Place { node, name };
+    let mut record = overlay.take_node(node)?;
+    let changed = Arc::make_mut(&mut record);
+    let outside_key = key::property(overlay.repo(), node, name);
+    if let Some(register) = changed.properties.get_mut(name) {
+        register::erase(overlay, place, register, stamp)?;
+        if register.writes.is_empty() {
+            changed.properties.remove(name);
+        }
+    } else if let Some(Record::Register(mut register)) = overlay.get(&outside_key)? {
+        register::erase(overlay, place, Arc::make_mut(&mut register), stamp)?;
+        if register.writes.is_empty() {
+            changed.outside -= 1;
+            overlay.remove(outside_key);
+        } else {
+            overlay.put(outside_key, Record::Register(register));
+        }
+    }
+    overlay.put_node(node, record);
+    Ok(())
 }
 
 /// Puts a write into a property's register, wherever that stands.

@@ -47,6 +47,11 @@ impl ChangeSet {
         Stamp { id: self.id, index }
     }
 
+    /// The stamp of its last operation; of its first if it has none.
+    pub fn last_stamp(&self) -> Stamp {
+        self.stamp(self.operations.len().saturating_sub(1))
+    }
+
     /// Whether any operation needs its place in time (see `merge`).
     pub fn is_structural(&self) -> bool {
         self.operations.iter().any(Operation::is_structural)

@@ -11,9 +11,9 @@ use leveret::model::{
     ChangeSet, ChangeSetId, NodeId, NodeName, NodePath, Operation, OriginId, PathStep,
     PropertyName, RepoId, Sequence, Time, Value,
 };
+use leveret_sim::engine::{Engine, Log, to_spec, tree};
+use leveret_sim::observation::{Observation, nodes_of};
 use proptest::prelude::*;
-
-use crate::engine::{Engine, Log, orders, spec_orders, to_spec, tree};
 
 const AUTHORS: usize = 4;
 
@@ -69,9 +69,9 @@ impl Replica {
     fn check(&self) {
         let sets: Vec<_> = self.sets.iter().map(|set| to_spec(set)).collect();
         let fold = merge_spec::fold(&sets);
-        let snapshot = self.engine.state.snapshot();
-        assert_eq!(tree(&snapshot), fold.tree(), "{sets:#?}");
-        assert_eq!(orders(&snapshot), spec_orders(&fold), "{sets:#?}");
+        let found = Observation::of_engine(&self.engine.snapshot(), nodes_of(&fold));
+        let difference = found.first_difference(&Observation::of_model(&fold));
+        assert_eq!(difference, None, "{sets:#?}");
     }
 }
 

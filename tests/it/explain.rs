@@ -2,10 +2,10 @@
 
 use leveret::merge::{ItemHistory, ItemValue, Outcome, ReadTree as _, Snapshot, Wrote};
 use leveret::model::{ConflictItem, NodeId, Stamp};
+use leveret_sim::engine::{Engine, Log, from_spec};
 use merge_spec::Case;
 
 use crate::daemon::{Daemon, now, place, refused};
-use crate::engine::{Engine, Log, from_spec};
 
 /// The saves of a case, `AUTHOR@TIME sees / OPERATION / ...` each.
 fn merged(base: &str, saves: &[(&str, &str)]) -> Snapshot {
@@ -29,7 +29,7 @@ fn merged(base: &str, saves: &[(&str, &str)]) -> Snapshot {
     let mut waiting = sets;
     let mut snapshot = engine.state.snapshot();
     while let Some(at) = waiting.iter().rposition(|set| engine.is_ready(set)) {
-        snapshot = engine.merge(&[waiting.remove(at)]);
+        snapshot = engine.merge(&[waiting.remove(at)]).snapshot;
     }
     assert!(waiting.is_empty());
     snapshot

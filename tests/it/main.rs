@@ -6,7 +6,6 @@ mod commands;
 mod convergence;
 mod daemon;
 mod daemons;
-mod engine;
 mod explain;
 mod floors;
 mod golden_state;

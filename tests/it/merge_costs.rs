@@ -5,8 +5,7 @@ use std::sync::Arc;
 use leveret::merge::{Draft, MergeCounters};
 use leveret::model::script::parse_line;
 use leveret::model::{ChangeSet, OriginId};
-
-use crate::engine::{Engine, Log};
+use leveret_sim::engine::{Engine, Log};
 
 const EARLY: OriginId = OriginId([1; 16]);
 const LATE: OriginId = OriginId([2; 16]);

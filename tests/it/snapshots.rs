@@ -7,10 +7,10 @@ use leveret::model::script::parse_line;
 use leveret::model::{ChangeSet, NodeId, OriginId, RepoId};
 use leveret::storage::Storage;
 use leveret::storage::memory::MemoryStorage;
+use leveret::storage::sled::{SledOptions, SledStorage};
+use leveret_sim::engine::{Engine, Log, orders, tree};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-
-use crate::engine::{Engine, Log, orders, tree};
 
 const AUTHOR: OriginId = OriginId([5; 16]);
 
@@ -54,7 +54,7 @@ fn held_snapshots_read_what_they_read_at_first() {
                 .collect();
             let set = save(&engine, time, &lines);
             if !set.operations.is_empty() {
-                waiting.push(engine.merge_unpublished(&[set]));
+                waiting.push(engine.merge_unpublished(&[set]).version);
             }
             match rng.random_range(0..6) {
                 0 if !waiting.is_empty() => {
@@ -89,9 +89,9 @@ fn held_snapshots_read_what_they_read_at_first() {
 fn what_is_not_published_is_not_seen_by_new_snapshots() {
     let engine = Engine::new(Log::default());
     let first = save(&engine, 1, &["add /a".into()]);
-    let version = engine.merge_unpublished(&[first]);
+    let version = engine.merge_unpublished(&[first]).version;
     let second = save(&engine, 2, &["add /b".into()]);
-    let later = engine.merge_unpublished(&[second]);
+    let later = engine.merge_unpublished(&[second]).version;
     assert_eq!(tree(&engine.state.snapshot()), serde_json::json!({}));
     engine.state.publish(version);
     assert_eq!(tree(&engine.state.snapshot()), serde_json::json!({"a": {}}));
@@ -161,4 +161,27 @@ fn a_state_opened_from_a_checkpoint_is_the_state_that_was_checkpointed() {
     assert_eq!(after.frontier(), before.frontier());
     assert_eq!(opened.counters(), engine.counters());
     assert!(after.is_visible(NodeId::ROOT).unwrap());
+}
+
+#[test]
+fn a_state_on_disk_goes_on_where_its_checkpoint_ended() {
+    let mut rng = ChaCha8Rng::seed_from_u64(4);
+    let directory = tempfile::tempdir().unwrap();
+    let (log, memory) = (Log::default(), Engine::new(Log::default()));
+    let mut time = 0;
+    for _life in 0..4 {
+        let store = SledStorage::open(directory.path(), &SledOptions::default()).unwrap();
+        let mut disk = Engine::on(Arc::new(store), log.clone());
+        assert_eq!(disk.snapshot().digest(), memory.snapshot().digest());
+        for _ in 0..30 {
+            time += 1;
+            let set = save(&disk, time, &[line(&mut rng)]);
+            if !set.operations.is_empty() {
+                disk.merge(std::slice::from_ref(&set));
+                memory.merge(&[set]);
+            }
+        }
+        disk.restart();
+        assert_eq!(tree(&disk.snapshot()), tree(&memory.snapshot()));
+    }
 }

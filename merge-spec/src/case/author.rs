@@ -7,24 +7,27 @@ use crate::case::order_key::key_between;
 use crate::case::refusal::Refusal;
 use crate::case::words::{Path, Words};
 use crate::change::{ChangeSet, NodeId, Operation};
-use crate::fold::{Fold, fold};
+use crate::fold::Fold;
 use crate::value::Value;
 use crate::view::{Child, split_clashing};
 
 /// One save being written.
 pub(crate) struct Desk {
-    past: Vec<ChangeSet>,
+    /// What the author sees: all he had seen, and the lines so far.
+    view: Fold,
     draft: ChangeSet,
 }
 
 impl Desk {
-    /// Sits down to write `draft`, having seen `past`.
-    pub(crate) fn new(past: Vec<ChangeSet>, draft: ChangeSet) -> Desk {
-        Desk { past, draft }
+    /// Sits down to write `draft`, which has no operations yet, having seen what is in `view`.
+    pub(crate) fn new(mut view: Fold, draft: ChangeSet) -> Desk {
+        view.apply(&draft);
+        Desk { view, draft }
     }
 
-    pub(crate) fn finish(self) -> ChangeSet {
-        self.draft
+    /// What was written, and what its author sees now.
+    pub(crate) fn finish(self) -> (ChangeSet, Fold) {
+        (self.draft, self.view)
     }
 
     /// Writes one line. Nothing is written if it is empty, begins with `#`, or is refused.
@@ -32,38 +35,35 @@ impl Desk {
         if line.trim().is_empty() || line.trim_start().starts_with('#') {
             return Ok(());
         }
-        let operation = self.read(line)?;
-        self.draft.operations.push(operation);
-        if self.view().voided().contains(&self.draft.id) {
-            self.draft.operations.pop();
+        let operations = self.read(line)?;
+        if !self.view.continue_set(&self.draft, &operations) {
             return Err(Refusal::Voided);
         }
+        self.draft.operations.extend(operations);
         Ok(())
     }
 
-    /// The author's own view at this moment.
-    fn view(&self) -> Fold {
-        let mut sets = self.past.clone();
-        sets.push(self.draft.clone());
-        fold(&sets)
-    }
-
-    fn read(&self, line: &str) -> Result<Operation, Refusal> {
-        let view = self.view();
+    fn read(&self, line: &str) -> Result<Vec<Operation>, Refusal> {
+        let view = &self.view;
         let mut words = Words::new(line);
         let verb = words.next("an operation")?;
+        if verb == "dismiss" {
+            let operations = dismiss(view, &words.next("AUTHOR@TIME")?, &words.next("a kind")?)?;
+            words.end()?;
+            return Ok(operations);
+        }
         let operation = match verb.as_str() {
-            "add" => add(&view, &words.path()?)?,
+            "add" => add(view, &words.path()?)?,
             "add_unique" => {
-                let (parent, name) = free_place(&view, &words.path()?)?;
+                let (parent, name) = free_place(view, &words.path()?)?;
                 Operation::AddUnique { parent, name }
             }
             "remove" => Operation::Remove {
-                node: below_root(&view, &words.path()?)?,
+                node: below_root(view, &words.path()?)?,
             },
-            "move" => move_or_rename(&view, &words.path()?, &words.path()?)?,
+            "move" => move_or_rename(view, &words.path()?, &words.path()?)?,
             "set" => {
-                let (node, property) = property(&view, &mut words)?;
+                let (node, property) = property(view, &mut words)?;
                 let value = Value::parse(words.all("a value")?).map_err(Refusal::BadValue)?;
                 Operation::Set {
                     node,
@@ -72,11 +72,11 @@ impl Desk {
                 }
             }
             "unset" => {
-                let (node, property) = property(&view, &mut words)?;
+                let (node, property) = property(view, &mut words)?;
                 Operation::Unset { node, property }
             }
             "inc" => {
-                let (node, property) = property(&view, &mut words)?;
+                let (node, property) = property(view, &mut words)?;
                 let amount = words.next("an amount")?;
                 let delta = amount.parse().map_err(|_| Refusal::BadAmount(amount))?;
                 Operation::Inc {
@@ -85,11 +85,11 @@ impl Desk {
                     delta,
                 }
             }
-            "order" => self.order(&view, &mut words)?,
+            "order" => self.order(view, &mut words)?,
             _ => return Err(Refusal::NoSuchOperation(verb)),
         };
         words.end()?;
-        Ok(operation)
+        Ok(vec![operation])
     }
 
     /// M11: the author computes the key, from the effective keys of the neighbours in his view.
@@ -132,6 +132,23 @@ impl Desk {
             key: key.ok_or(Refusal::NoKeyFits)?,
         })
     }
+}
+
+/// M14: closes all that the author sees open of this set and kind.
+fn dismiss(view: &Fold, set: &str, kind: &str) -> Result<Vec<Operation>, Refusal> {
+    let pair = format!("{set} {kind}");
+    let open = view.open_conflicts();
+    let operations: Vec<Operation> = open
+        .iter()
+        .filter(|conflict| conflict.to_string() == pair)
+        .map(|conflict| Operation::Dismiss {
+            conflict: conflict.id(),
+        })
+        .collect();
+    if operations.is_empty() {
+        return Err(Refusal::NoSuchConflict(pair));
+    }
+    Ok(operations)
 }
 
 /// M3: *k* is the smallest number for which the author knows no node of that id, trash included.

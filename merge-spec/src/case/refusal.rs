@@ -38,6 +38,8 @@ pub enum Refusal {
     MovesNothing,
     /// No order key fits between the two neighbours.
     NoKeyFits,
+    /// The author sees no such open conflict.
+    NoSuchConflict(String),
     /// In its author's own view the all-or-nothing set would be voided (M13).
     Voided,
 }
@@ -67,6 +69,7 @@ impl fmt::Display for Refusal {
             Refusal::BelowItself => f.write_str("a node cannot move below itself"),
             Refusal::MovesNothing => f.write_str("it is there already"),
             Refusal::NoKeyFits => f.write_str("no order key fits between the two neighbours"),
+            Refusal::NoSuchConflict(pair) => write!(f, "there is no open conflict `{pair}`"),
             Refusal::Voided => f.write_str("with this the all-or-nothing save would be voided"),
         }
     }

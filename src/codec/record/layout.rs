@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{
-    ChildEntry, Head, How, Meta, NodeRecord, Older, ParentWrite, RECORD_VERSION, Record, Register,
-    SkippedMove, StructuralRecord, Under, Write, Written,
+    AddedAgain, ChildEntry, Head, How, Meta, NodeRecord, Older, ParentWrite, RECORD_VERSION,
+    Record, Register, SkippedMove, StructuralRecord, Under, Write, Written,
 };
 use crate::codec::bytes::{MalformedRecord, Reader, Writer};
-use crate::model::{Dependency, OriginId, Time};
+use crate::model::{ChangeSetId, Dependency, OriginId, Time};
 
 impl Record {
     /// The bytes on disk.
@@ -41,12 +41,24 @@ impl Record {
             Self::Structural(record) => {
                 w.byte(b'l');
                 w.uint(record.sequence.0);
-                w.byte(record.removes.into());
+                w.byte(u8::from(record.removes) | u8::from(record.voided) << 1);
                 w.len(record.others.len());
                 for (index, nodes) in &record.others {
                     w.uint(u64::from(*index));
                     w.len(nodes.len());
                     nodes.iter().for_each(|node| w.node(*node));
+                }
+                w.len(record.unknown.len());
+                for (index, node) in &record.unknown {
+                    w.uint(u64::from(*index));
+                    w.node(*node);
+                }
+            }
+            Self::Conflict(winner) => {
+                w.byte(b'x');
+                w.byte(winner.is_some().into());
+                if let Some(winner) = winner {
+                    w.fixed(&winner.to_bytes());
                 }
             }
             Self::Seen(time) => {
@@ -70,6 +82,7 @@ impl Record {
                     .iter()
                     .for_each(|sum| w.fixed(&sum.to_be_bytes()));
                 w.stamp(meta.removal);
+                w.stamp(meta.atomic);
                 write_times(&mut w, &meta.causes);
                 w.len(meta.counters.len());
                 meta.counters.iter().for_each(|count| w.uint(*count));
@@ -99,17 +112,24 @@ impl Record {
             b'.' => Self::Mark,
             b't' => Self::Touched(r.stamp()?),
             b'l' => {
-                let (sequence, removes) = (r.sequence()?, r.byte()? != 0);
+                let (sequence, flags) = (r.sequence()?, r.byte()?);
                 let others = list(&mut r, |r| {
                     let index = r.uint()? as u32;
                     Ok((index, list(r, Reader::node)?))
                 })?;
+                let unknown = list(&mut r, |r| Ok((r.uint()? as u32, r.node()?)))?;
                 Self::Structural(Arc::new(StructuralRecord {
                     sequence,
-                    removes,
+                    removes: flags & 1 != 0,
+                    voided: flags & 2 != 0,
                     others,
+                    unknown,
                 }))
             }
+            b'x' => Self::Conflict(match r.byte()? {
+                0 => None,
+                _ => Some(ChangeSetId::from_bytes(r.fixed()?)),
+            }),
             b'v' => Self::Seen(r.time()?),
             b'a' => Self::Head(Arc::new(Head {
                 sequence: r.sequence()?,
@@ -127,13 +147,14 @@ impl Record {
                 for sum in digest.iter_mut() {
                     *sum = u128::from_be_bytes(r.fixed()?);
                 }
-                let removal = r.stamp()?;
+                let (removal, atomic) = (r.stamp()?, r.stamp()?);
                 let causes = read_times(&mut r)?;
                 let counters = list(&mut r, Reader::uint)?;
                 Self::Meta(Arc::new(Meta {
                     frontier,
                     digest,
                     removal,
+                    atomic,
                     causes,
                     counters,
                 }))
@@ -191,6 +212,11 @@ fn write_node(w: &mut Writer, node: &NodeRecord) {
         w.stamp(skip.reason);
         w.byte(skip.cycle.into());
     }
+    w.len(node.again.len());
+    for again in &node.again {
+        w.stamp(again.stamp);
+        w.byte(again.live.into());
+    }
     w.len(node.names.len());
     for (stamp, name) in &node.names {
         w.stamp(*stamp);
@@ -231,6 +257,12 @@ fn read_node(r: &mut Reader<'_>) -> Result<NodeRecord, MalformedRecord> {
             cycle: r.byte()? != 0,
         })
     })?;
+    let again = list(r, |r| {
+        Ok(AddedAgain {
+            stamp: r.stamp()?,
+            live: r.byte()? != 0,
+        })
+    })?;
     let names = list(r, |r| Ok((r.stamp()?, r.name()?)))?;
     let orders = list(r, |r| Ok((r.stamp()?, r.order_key()?)))?;
     let properties = list(r, |r| Ok((r.property()?, read_register(r)?)))?
@@ -240,6 +272,7 @@ fn read_node(r: &mut Reader<'_>) -> Result<NodeRecord, MalformedRecord> {
     Ok(NodeRecord {
         parents,
         skips,
+        again,
         names,
         orders,
         properties,

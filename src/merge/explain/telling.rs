@@ -74,6 +74,11 @@ impl Telling<'_> {
                 cycle: skip.cycle,
             },
         }));
+        all.extend(self.record.again.iter().map(|again| ToldWrite {
+            stamp: again.stamp,
+            wrote: Wrote::AddedAgain,
+            outcome: Outcome::Nothing { live: again.live },
+        }));
         all.sort_by_key(|write| std::cmp::Reverse(write.stamp));
         let value = match parents.last() {
             Some(write) => ItemValue::Parent(write.parent),
@@ -116,9 +121,9 @@ impl Telling<'_> {
         let writes: Vec<_> = orders
             .map(|(stamp, key)| (*stamp, Wrote::Order(key.clone())))
             .collect();
-        let value = match self.record.orders.last() {
-            Some((stamp, key)) if Some(*stamp) > self.added() => ItemValue::Order(key.clone()),
-            _ => ItemValue::Nothing,
+        let value = match settle::order(self.record) {
+            Some((_, key)) => ItemValue::Order(key.clone()),
+            None => ItemValue::Nothing,
         };
         let all = self.in_a_row(writes)?;
         Ok(self.history(ConflictItem::Order, value, all))

@@ -32,7 +32,7 @@ impl Evaluator<'_, '_> {
         let mut effects = Effects::default();
         let way = self.look_up(node, stamp)?;
         if node == NodeId::ROOT || way.end == End::Unknown {
-            return Ok(effects); // M12
+            return Ok(Effects::unknown(node)); // M12
         }
         let record = view::node(self.overlay, node)?.expect("a node on a way up has a record");
         let parent = placed_at(&record, stamp).expect("it is known").parent;

@@ -5,8 +5,9 @@
 //!
 //! - A property's writes may lie in the node's record, in one of their own, and in segments. What
 //!   counts is that they are the same, and that what is remembered of them is true.
-//! - The newest operation that looked at a node's place may be one that does so no more. The bound
-//!   may be later than it has to be, and never earlier.
+//! - The newest operation that looked at a node's place, or at who has a name, may be one that does
+//!   so no more. The bound may be later than it has to be, and never earlier.
+//! - A node of which nothing is known may have an empty record, or none.
 
 use std::collections::BTreeMap;
 use std::iter::Peekable;
@@ -23,8 +24,8 @@ use crate::storage::{Change, Storage, StorageError};
 const PAGE: usize = 512;
 /// The tables whose rows make up a node: its record, its larger properties, their older writes.
 const NODE_TABLES: [u8; 3] = *b"nph";
-/// The table of the newest operations that looked at a node's place.
-const TOUCHED: u8 = b't';
+/// The tables of the newest operations that looked at something.
+const TOUCHED: [u8; 2] = *b"ts";
 
 /// Tells where the stored state differs from a fresh one, and what would make it the same.
 pub(super) fn compare(
@@ -47,7 +48,7 @@ pub(super) fn compare(
                 break;
             };
             let (ours, theirs) = (ours.take(&key), theirs.take(&key));
-            if ours == theirs || (*table == TOUCHED && is_late_enough(&ours, &theirs)) {
+            if ours == theirs || (TOUCHED.contains(table) && is_late_enough(&ours, &theirs)) {
                 continue;
             }
             // The rest of a repository has its counters in it, which tell of how it came to be.
@@ -202,7 +203,9 @@ fn meaning(repo: RepoId, rows: &[Row]) -> Result<Option<Meaning>, String> {
     if !segments.is_empty() {
         return Err("it has writes of no property".into());
     }
-    Ok(Some(Meaning { record, properties }))
+    // Somebody once asked for it, or wrote to it what was voided since.
+    let nothing = record == NodeRecord::default() && properties.is_empty();
+    Ok((!nothing).then_some(Meaning { record, properties }))
 }
 
 /// All writes of a register, in stamp order; nothing if what it says of the older ones is wrong.

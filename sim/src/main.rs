@@ -1,0 +1,7 @@
+//! The program `leveret-sim`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    leveret_sim::cli::main()
+}

@@ -1,0 +1,141 @@
+//! The program `leveret-sim`, as a shell sees it.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+const GOOD: &str = r#"
+title = "both edits are there"
+base = "add /a"
+[[save]]
+by = "A"
+at = 3
+ops = "set /a x 1"
+[[save]]
+by = "B"
+at = 9
+ops = "set /a y 2"
+[expect]
+tree = '{"a": {"x": 1, "y": 2}}'
+conflicts = []
+"#;
+
+fn run(arguments: &[&str], folder: &Path) -> (Option<i32>, String, String) {
+    let output: Output = Command::new(env!("CARGO_BIN_EXE_leveret-sim"))
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .expect("the program runs");
+    let text = |bytes| String::from_utf8(bytes).expect("it prints UTF-8");
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    for (name, text) in files {
+        let path = folder.path().join(name);
+        let parent = path.parent().expect("it is in the folder");
+        fs::create_dir_all(parent).expect("a folder for the test");
+        fs::write(path, text).expect("a file for the test");
+    }
+    folder
+}
+
+fn bad() -> String {
+    GOOD.replace(r#""y": 2"#, r#""y": 3"#)
+}
+
+#[test]
+fn cases_that_pass_give_a_count_and_nothing_else() {
+    let folder = folder(&[("a.toml", GOOD), ("b.toml", GOOD)]);
+    let (code, out, err) = run(&["cases", "a.toml", "b.toml"], folder.path());
+    assert_eq!(
+        (code, out.as_str(), err.as_str()),
+        (Some(0), "2 passed, 0 failed\n", "")
+    );
+}
+
+#[test]
+fn a_case_that_fails_gives_its_line_and_exit_code_1() {
+    let folder = folder(&[("good.toml", GOOD), ("bad.toml", &bad())]);
+    let (code, out, _) = run(&["cases", "bad.toml", "good.toml"], folder.path());
+    assert_eq!(code, Some(1));
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines.len(), 2, "{out}");
+    assert!(lines[0].starts_with("bad.toml: "), "{out}");
+    assert!(lines[0].contains(r#"{"a":{"x":1,"y":3}}"#), "{out}");
+    assert_eq!(lines[1], "1 passed, 1 failed");
+}
+
+#[test]
+fn a_folder_means_every_toml_file_in_it_and_below_it() {
+    let folder = folder(&[
+        ("cases/b.toml", GOOD),
+        ("cases/a/deep/bad.toml", &bad()),
+        ("cases/a/good.toml", GOOD),
+        ("cases/README.md", "no case"),
+    ]);
+    let (code, out, _) = run(&["cases", "cases"], folder.path());
+    assert_eq!(code, Some(1));
+    assert!(out.starts_with("cases/a/deep/bad.toml: "), "{out}");
+    assert!(out.ends_with("\n2 passed, 1 failed\n"), "{out}");
+}
+
+#[test]
+fn what_cannot_be_read_as_a_case_has_failed() {
+    let folder = folder(&[("text.toml", "no = 1"), ("empty/README.md", "")]);
+    for (path, reason) in [
+        ("missing.toml", "missing.toml: No such file"),
+        ("text.toml", "text.toml: line 1: unknown field `no`"),
+        ("empty", "empty: no *.toml is in this folder"),
+    ] {
+        let (code, out, _) = run(&["cases", path], folder.path());
+        assert_eq!(code, Some(1), "{path}");
+        assert!(out.starts_with(reason), "{out}");
+        assert!(out.ends_with("\n0 passed, 1 failed\n"), "{out}");
+        assert_eq!(out.lines().count(), 2, "{out}");
+    }
+}
+
+#[test]
+fn json_has_an_object_for_each_case_and_one_for_all() {
+    let folder = folder(&[("good.toml", GOOD), ("bad.toml", &bad())]);
+    let (code, out, _) = run(&["cases", "--json", "good.toml", "bad.toml"], folder.path());
+    assert_eq!(code, Some(1));
+    let objects: Vec<serde_json::Value> = out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(objects.len(), 3);
+    assert_eq!(objects[0]["file"], "good.toml");
+    assert_eq!(objects[0]["title"], "both edits are there");
+    assert_eq!(objects[0]["passed"], true);
+    assert_eq!(objects[0]["deliveries"], 4);
+    assert!(objects[0]["difference"].is_null());
+    assert_eq!(objects[1]["passed"], false);
+    assert!(objects[1]["difference"].as_str().unwrap().contains("tree"));
+    assert_eq!(
+        (&objects[2]["passed"], &objects[2]["failed"]),
+        (&1.into(), &1.into())
+    );
+}
+
+#[test]
+fn bad_usage_is_exit_code_2() {
+    let folder = folder(&[]);
+    for arguments in [
+        &[][..],
+        &["cases"],
+        &["cases", "--fast", "x"],
+        &["case", "x"],
+    ] {
+        let (code, out, err) = run(arguments, folder.path());
+        assert_eq!(code, Some(2), "{arguments:?}");
+        assert!(out.is_empty() && err.contains("Usage"), "{err}");
+    }
+    assert_eq!(run(&["cases", "--help"], folder.path()).0, Some(0));
+}

@@ -1,0 +1,174 @@
+//! What newer operations a change of effects can affect.
+
+use std::collections::BTreeSet;
+
+use super::Pass;
+use crate::codec::record::{How, NodeRecord, Record};
+use crate::codec::state_key as key;
+use crate::merge::structure::Effects;
+use crate::merge::view::{self, ReadError, View};
+use crate::model::{ChangeSetId, NodeId, NodeName, Stamp};
+
+impl Pass<'_> {
+    /// Brings the index of causes up to date with changed effects, and finds how far newer
+    /// operations can be affected.
+    pub(super) fn follow(
+        &mut self,
+        stamp: Stamp,
+        before: &Effects,
+        after: &Effects,
+    ) -> Result<(), ReadError> {
+        let repo = self.overlay.repo();
+        let (old, new) = (causes(before), causes(after));
+        for (cause, node) in old.difference(&new) {
+            self.overlay.remove(key::cause(repo, *cause, *node, stamp));
+        }
+        for (cause, node) in new.difference(&old) {
+            let newest = self.meta.causes.entry(cause.origin).or_default();
+            *newest = (*newest).max(cause.time);
+            self.overlay
+                .put(key::cause(repo, *cause, *node, stamp), Record::Mark);
+        }
+        if before.skip != after.skip {
+            self.reach.removals = self.reach.removals.max(self.meta.removal);
+        }
+        if before.name != after.name {
+            for (node, name) in [&before.name, &after.name].into_iter().flatten() {
+                let record = view::node(&self.overlay, *node)?.unwrap_or_default();
+                self.follow_names(stamp, &record, &[], [name])?;
+            }
+        }
+        let moved = before
+            .parents
+            .iter()
+            .filter(|write| !after.parents.contains(write));
+        let moved = moved.chain(after.parents.iter().filter(|w| !before.parents.contains(w)));
+        for (node, write) in moved {
+            let record = view::node(&self.overlay, *node)?.unwrap_or_default();
+            let name = [&before.name, &after.name];
+            let names = name.into_iter().flatten().map(|(_, name)| name);
+            self.follow_names(stamp, &record, &[write.parent], names)?;
+            self.follow_emptied(stamp, write.parent, &record)?;
+            let alone = record.parents.iter().all(|other| other.stamp == stamp);
+            if alone && write.how == How::Add && view::node(self.overlay.base(), *node)?.is_none() {
+                continue; // a new node: nobody can have looked at it
+            }
+            self.affect(*node, stamp, &record)?;
+        }
+        Ok(())
+    }
+
+    /// An add that brings a node back empties it of its children (M6): those of a parent that this
+    /// node has come to, or gone from, as of `stamp`, until its next parent write.
+    fn follow_emptied(
+        &mut self,
+        stamp: Stamp,
+        written: NodeId,
+        record: &NodeRecord,
+    ) -> Result<(), ReadError> {
+        let next = record.parents.partition_point(|other| other.stamp <= stamp);
+        let until = record
+            .parents
+            .get(next)
+            .map_or(Stamp::MAX, |write| write.stamp);
+        let before = record.parents[..next]
+            .iter()
+            .rev()
+            .find(|write| write.stamp < stamp);
+        for parent in [Some(written), before.map(|write| write.parent)]
+            .into_iter()
+            .flatten()
+        {
+            let Some(parent) = view::node(&self.overlay, parent)? else {
+                continue;
+            };
+            let emptied = parent.parents.iter().rev().find(|write| {
+                write.how == How::ComeBack && write.stamp > stamp && write.stamp <= until
+            });
+            if let Some(emptied) = emptied {
+                self.reach.all = self.reach.all.max(emptied.stamp);
+            }
+        }
+        Ok(())
+    }
+
+    /// All-or-nothing change sets look at who has a name (M13). A node has, or no more has, one of
+    /// these parents or names as of `stamp`, besides what its record says.
+    pub(super) fn follow_names<'n>(
+        &mut self,
+        stamp: Stamp,
+        record: &'n NodeRecord,
+        parents: &[NodeId],
+        names: impl IntoIterator<Item = &'n NodeName>,
+    ) -> Result<(), ReadError> {
+        if self.meta.atomic <= stamp {
+            return Ok(());
+        }
+        let since = record.parents.partition_point(|write| write.stamp < stamp);
+        let mut all_parents: BTreeSet<NodeId> = parents.iter().copied().collect();
+        all_parents.extend(
+            record.parents[since.saturating_sub(1)..]
+                .iter()
+                .map(|write| write.parent),
+        );
+        let since = record.names.partition_point(|(other, _)| *other < stamp);
+        let mut all_names: BTreeSet<&NodeName> = names.into_iter().collect();
+        all_names.extend(
+            record.names[since.saturating_sub(1)..]
+                .iter()
+                .map(|(_, name)| name),
+        );
+        for parent in all_parents {
+            for name in &all_names {
+                let key = key::name_touched(self.overlay.repo(), parent, name);
+                if let Some(Record::Touched(touched)) = self.overlay.get(&key)?
+                    && touched > stamp
+                {
+                    self.reach.all = self.reach.all.max(touched);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Newer operations may have looked at this node's place, which has changed as of `stamp`.
+    fn affect(&mut self, node: NodeId, stamp: Stamp, record: &NodeRecord) -> Result<(), ReadError> {
+        self.reach.removals = self.reach.removals.max(self.meta.removal);
+        let next = record.parents.iter().find(|write| write.stamp > stamp);
+        let touched = match self.overlay.get(&key::touched(self.overlay.repo(), node))? {
+            Some(Record::Touched(touched)) => touched,
+            _ => Stamp::MIN,
+        };
+        // From the node's next parent write on its place is what it was.
+        let until = next.map_or(touched, |next| touched.min(next.stamp));
+        if until > stamp {
+            self.reach.all = self.reach.all.max(until);
+        }
+        if let Some(next) = next
+            && matches!(next.how, How::Add | How::ComeBack | How::Emptied)
+        {
+            self.reach.all = self.reach.all.max(next.stamp);
+        }
+        Ok(())
+    }
+}
+
+/// What the index of causes has to know of effects: unseen by a removal, they matter to it (M8).
+fn causes(effects: &Effects) -> BTreeSet<(ChangeSetId, NodeId)> {
+    let writes = effects
+        .parents
+        .iter()
+        .filter_map(|(node, write)| match write.how {
+            How::Move => Some((write.stamp.id, *node)),
+            How::HandBack { cause } => Some((cause.id, *node)),
+            _ => None,
+        });
+    writes
+        .chain(
+            effects
+                .skip
+                .iter()
+                .map(|(node, skip)| (skip.reason.id, *node)),
+        )
+        .collect()
+}
