@@ -4,6 +4,7 @@
 //! comes back becomes JSON. `docs/reference/http-api.md` describes every route. It listens on
 //! loopback; elsewhere it asks for a bearer token, and web pages are kept out (`guard`).
 
+mod conflicts;
 mod error;
 mod explain;
 mod guard;
@@ -51,6 +52,8 @@ pub const IMPORTS_MAX: usize = 4;
 pub const LOG_MAX: usize = 100_000;
 /// Most nodes that one request for the trash gives.
 pub const TRASH_MAX: usize = 10_000;
+/// Most conflicts that one request for them gives.
+pub const CONFLICTS_MAX: usize = 10_000;
 /// Most children that `GET /v1/node` lists.
 pub const NODE_CHILDREN_MAX: usize = 1_000;
 
@@ -167,6 +170,8 @@ fn router(shared: Shared, guard: guard::Guard) -> Router {
         .route("/v1/import", post(import::import))
         .route("/v1/trash", get(trash::list))
         .route("/v1/restore", post(trash::restore))
+        .route("/v1/conflicts", get(conflicts::list))
+        .route("/v1/dismiss", post(conflicts::dismiss))
         .route("/v1/log", get(log::log))
         .route("/v1/explain", get(explain::explain))
         .route("/v1/watch", get(watch::watch))

@@ -5,6 +5,7 @@
 
 mod apply;
 mod client;
+mod conflicts;
 mod duration;
 mod explain;
 mod export;
@@ -70,6 +71,7 @@ enum Command {
     Export(export::Export),
     Log(log::Log),
     Explain(explain::Explain),
+    Conflicts(conflicts::Conflicts),
     Watch(watch::Watch),
     Status(status::Status),
     Peers(peers::Peers),
@@ -158,6 +160,7 @@ fn run(command: Command, out: &mut dyn Write) -> anyhow::Result<()> {
         Command::Export(command) => command.run(out),
         Command::Log(command) => command.run(out),
         Command::Explain(command) => command.run(out),
+        Command::Conflicts(command) => command.run(out),
         Command::Watch(command) => command.run(out),
         Command::Status(command) => command.run(out),
         Command::Peers(command) => command.run(out),

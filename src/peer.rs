@@ -9,6 +9,7 @@
 mod admit;
 mod change_sets;
 mod clock;
+mod conflicts;
 mod connection;
 mod core;
 mod dial;

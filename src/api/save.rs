@@ -157,5 +157,6 @@ pub(super) fn receipt_json(receipt: &Receipt) -> Value {
     json!({
         "id": receipt.id.to_string(),
         "sequence": receipt.sequence.0,
+        "voided": receipt.voided,
     })
 }

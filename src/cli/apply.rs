@@ -115,9 +115,14 @@ impl Saving {
     ///
     /// # Errors
     /// Why it was refused.
-    pub(crate) fn post(&self, path: &str, mut query: Query<'_>) -> anyhow::Result<Value> {
+    pub(crate) fn post(
+        &self,
+        path: &str,
+        mut query: Query<'_>,
+        body: &str,
+    ) -> anyhow::Result<Value> {
         query.extend(self.query());
-        self.daemon.post(path, query, "")?.json()
+        self.daemon.post(path, query, body)?.json()
     }
 
     /// Prints what the daemon says of a save: its id, or all of it as JSON.
@@ -129,6 +134,15 @@ impl Saving {
             writeln!(out, "{save}")?;
         } else {
             writeln!(out, "{}", super::text::member(save, "id"))?;
+        }
+        if save["voided"] == true {
+            out.flush()?;
+            writeln!(
+                std::io::stderr(),
+                "leveret: {} is saved and has no effect: it is all or nothing, and something that \
+                 was merged meanwhile is in its way; `leveret conflicts` shows it",
+                super::text::member(save, "id")
+            )?;
         }
         Ok(())
     }

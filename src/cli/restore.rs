@@ -37,7 +37,7 @@ impl Restore {
         if let Some(to) = self.to {
             query.push(("to", to));
         }
-        let answer = self.saving.post("/v1/restore", query)?;
+        let answer = self.saving.post("/v1/restore", query, "")?;
         self.saving.print(&answer, out)?;
         let others = answer["others"].as_array().map_or(0, Vec::len);
         if others > 0 {

@@ -107,6 +107,16 @@ pub trait ReadTree {
         }))
     }
 
+    /// Whether a visible node is `top` or below it.
+    ///
+    /// # Errors
+    /// If it can not be read.
+    fn lies_below(&self, node: NodeId, top: NodeId) -> Result<bool, ReadError> {
+        let way = way_up(self.view(), node, Stamp::MAX)?;
+        let passes = top == NodeId::ROOT || way.nodes.iter().any(|(above, _)| *above == top);
+        Ok(passes && way.end == End::Root)
+    }
+
     /// The path of a visible node: one that resolves to it.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use tokio::task::AbortHandle;
 
 use super::change_sets::ChangeSets;
 use super::clock;
+use super::conflicts::OpenConflicts;
 use super::core::{Core, Input};
 use super::dial::Dialler;
 use super::error::{CloseError, CreateTokenError, LogError, OpenError, SessionError, WaitError};
@@ -52,6 +53,7 @@ pub(super) struct Inner {
     /// Taken by whoever closes.
     pub(super) threads: Mutex<Option<Vec<JoinHandle<()>>>>,
     pub(super) listen: Option<SocketAddr>,
+    pub(super) conflicts: Arc<OpenConflicts>,
 }
 
 impl Peer {

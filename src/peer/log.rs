@@ -181,26 +181,11 @@ impl Log {
                 _ => None,
             };
             for node in [Some(node), parent].into_iter().flatten() {
-                if self.lies_below(node, below)? {
+                if self.snapshot.lies_below(node, below)? {
                     return Ok(true);
                 }
             }
         }
         Ok(false)
-    }
-
-    /// Whether a node is `top` or, in the snapshot, below it.
-    fn lies_below(&self, node: NodeId, top: NodeId) -> Result<bool, LogError> {
-        let mut next = node;
-        while next != top {
-            if next == NodeId::ROOT {
-                return Ok(false);
-            }
-            match self.snapshot.node(next)? {
-                Some(info) => next = info.parent,
-                None => return Ok(false),
-            }
-        }
-        Ok(true)
     }
 }

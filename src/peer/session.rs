@@ -9,7 +9,9 @@ use super::core::{Core, Input};
 use super::error::{SaveError, SessionError};
 use crate::merge::{Draft, DraftError, ReadTree, Snapshot, View};
 use crate::model::script::{PathOperation, Place};
-use crate::model::{NodeId, NodeName, NodePath, PathStep, PropertyName, RepoId, Value};
+use crate::model::{
+    Conflict, ConflictId, NodeId, NodeName, NodePath, PathStep, PropertyName, RepoId, Value,
+};
 use crate::replica::Receipt;
 
 /// Something that leads to a node: a path, as text or parsed, or its id.
@@ -272,6 +274,22 @@ impl Session {
     pub fn order(&mut self, target: impl Target, place: Place) -> Result<(), SessionError> {
         let node = find(&self.draft, &target)?;
         Ok(self.draft.order(node, &place)?)
+    }
+
+    /// The open conflicts of the session's state, in order (M14).
+    ///
+    /// # Errors
+    /// If they can not be read.
+    pub fn conflicts(&self) -> Result<Vec<Conflict>, SessionError> {
+        Ok(self.snapshot().conflicts()?.into_iter().collect())
+    }
+
+    /// Takes a conflict off the list of open ones, on every replica. Changes nothing else.
+    ///
+    /// # Errors
+    /// If there is no such open conflict.
+    pub fn dismiss(&mut self, conflict: ConflictId) -> Result<(), DraftError> {
+        self.draft.dismiss(conflict)
     }
 
     /// Does an operation as people write it.

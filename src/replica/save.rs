@@ -221,11 +221,13 @@ impl Replica {
             id,
             sequence: tip.sequence,
             nodes,
+            voided: merged.voided.contains(&(id, true)),
         };
         let event = CommitEvent {
             repo: repo_id,
             change_sets: vec![self.describe(&change_set)],
             changes: merged.changes,
+            voided: merged.voided,
             snapshot: merged.snapshot,
             durable: true,
         };

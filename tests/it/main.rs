@@ -3,6 +3,7 @@
 mod bad_input;
 mod cases;
 mod commands;
+mod conflicts;
 mod convergence;
 mod daemon;
 mod daemons;

@@ -2,7 +2,7 @@
 
 use crate::merge::view::ReadError;
 use crate::model::limits::{MESSAGE_BYTES_MAX, OPERATIONS_MAX, PATH_DEPTH_MAX, PROPERTIES_MAX};
-use crate::model::{NodeId, NodeName, NodePath, ValueError};
+use crate::model::{ConflictId, NodeId, NodeName, NodePath, ValueError};
 
 /// Why an operation was refused. The draft is as it was before.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +73,9 @@ pub enum DraftError {
     /// No order key fits between the two neighbours.
     #[error("nothing fits between the two neighbours there; order one of them first")]
     NoRoom,
+    /// No conflict of this id is open.
+    #[error("there is no open conflict {0}")]
+    NoSuchConflict(ConflictId),
     /// The view could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
