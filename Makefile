@@ -5,10 +5,10 @@ CARGO ?= cargo
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt bench clean
+.PHONY: help run test check fmt bench pictures clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## build the program and run the demo (ARGS="…" go to scripts/demo.sh)
 	$(CARGO) build --locked --release
@@ -34,6 +34,9 @@ fmt: ## format the code
 
 bench: ## run the benchmarks (ARGS="NAME" for one)
 	$(CARGO) bench --locked --workspace --bench '*' -- $(ARGS)
+
+pictures: ## draw the pictures of docs/explanation again (with Python 3)
+	scripts/pictures.py
 
 clean: ## remove what was built
 	$(CARGO) clean

@@ -4,10 +4,11 @@
 //! that the saves would make on their authors' replicas; [`Case::check`] and its parts compare a
 //! result, this crate's or another's, with what the file expects.
 
-mod author;
+pub(crate) mod author;
 mod expect;
 mod order_key;
 mod refusal;
+mod text;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -265,6 +266,28 @@ fn read_id(text: &str) -> Option<SetId> {
     })
 }
 
+/// M2: of what was seen, that which nothing else that was seen had seen; and in any case the
+/// author's own last one.
+pub(crate) fn frontier(
+    seen: &BTreeSet<SetId>,
+    histories: &BTreeMap<SetId, BTreeSet<SetId>>,
+    last_own: Option<SetId>,
+) -> Vec<SetId> {
+    let mut newest = Vec::new();
+    let mut covered: BTreeSet<SetId> = BTreeSet::new();
+    // The newest first: whoever had seen it comes before.
+    for id in seen.iter().rev() {
+        if !covered.contains(id) {
+            covered.extend(&histories[id]);
+            newest.push(*id);
+        } else if Some(*id) == last_own {
+            newest.push(*id);
+        }
+    }
+    newest.sort_unstable();
+    newest
+}
+
 /// Has every author write his saves, in the order of the ids. Since an id is greater than all
 /// that its author had seen (M2), what a save needs is there when its turn comes.
 fn write_all(file: &str, saves: &[Save]) -> Result<Vec<ChangeSet>, CaseError> {
@@ -302,13 +325,10 @@ fn write_all(file: &str, saves: &[Save]) -> Result<Vec<ChangeSet>, CaseError> {
             seen.insert(*named);
             seen.extend(history);
         }
-        // The frontier: what nothing else that was seen had seen; and the author's own last one.
         let last_own = own.last().copied();
-        let covered = |id: &SetId| seen.iter().any(|other| histories[other].contains(id));
-        let dependencies = seen
-            .iter()
-            .filter(|id| !covered(id) || Some(**id) == last_own)
-            .map(|id| (id.origin, written[id].sequence))
+        let dependencies = frontier(&seen, &histories, last_own)
+            .into_iter()
+            .map(|id| (id.origin, written[&id].sequence))
             .collect();
         let draft = ChangeSet {
             id: save.id,

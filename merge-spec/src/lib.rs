@@ -11,6 +11,8 @@
 //! [`Case`] reads a case file, turns its lines into operations the way an author's replica would,
 //! and checks a result against what the file expects, whoever computed that result.
 //!
+//! With the feature `random`, the module `random` makes histories for property tests.
+//!
 //! Modelled: M1 to M14. Not modelled: ids and clocks (M15, M16), forks (M17; a set that is given
 //! twice counts once), truncation (M18) and rule versions (M19).
 
@@ -21,6 +23,8 @@ mod digest;
 mod fired;
 mod fold;
 mod node;
+#[cfg(feature = "random")]
+pub mod random;
 mod removal;
 mod tree;
 mod value;

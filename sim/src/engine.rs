@@ -85,14 +85,14 @@ impl Engine {
     }
 
     /// What a change set is, of which this engine's author has written `draft`: the next one of
-    /// `origin`, with what the draft's snapshot had seen. It goes to the history, and is not merged.
+    /// `origin`, with what the draft's snapshot had seen. It is not merged.
     pub fn save(&self, draft: &Draft, time: u64, origin: OriginId) -> Arc<ChangeSet> {
         let id = ChangeSetId {
             time: Time(time),
             origin,
         };
         let (operations, _) = draft.finish(id);
-        let set = Arc::new(ChangeSet {
+        Arc::new(ChangeSet {
             repo: RepoId::MAIN,
             id,
             sequence: applied(&self.state.heads(), origin).next(),
@@ -109,9 +109,7 @@ impl Engine {
             all_or_nothing: false,
             message: None,
             operations,
-        });
-        self.history.add(set.clone());
-        set
+        })
     }
 
     /// Writes a checkpoint, if there is anything to write, and opens the state again from the

@@ -15,7 +15,7 @@ use crate::model::{
 };
 
 /// First byte of every state record.
-pub const RECORD_VERSION: u8 = 1;
+pub const RECORD_VERSION: u8 = 2;
 
 /// Any state record. Cloning one is cheap.
 #[derive(Clone, Debug, PartialEq)]

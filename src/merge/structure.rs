@@ -442,8 +442,8 @@ impl Evaluator<'_, '_> {
         Ok(())
     }
 
-    /// The children of a node as they were at a stamp.
-    fn children_at(&mut self, node: NodeId, at: Stamp) -> Result<BTreeSet<NodeId>, ReadError> {
+    /// The nodes that have this parent, or had it once.
+    pub(crate) fn ever_below(&self, node: NodeId) -> Result<BTreeSet<NodeId>, ReadError> {
         let repo = self.overlay.repo();
         let mut candidates = self
             .arrivals
@@ -464,6 +464,12 @@ impl Evaluator<'_, '_> {
             .overlay
             .scan(&prefix, &key::after_prefix(&prefix), usize::MAX)?;
         candidates.extend(rows.iter().filter_map(|(key, _)| key::former_child_of(key)));
+        Ok(candidates)
+    }
+
+    /// The children of a node as they were at a stamp.
+    fn children_at(&mut self, node: NodeId, at: Stamp) -> Result<BTreeSet<NodeId>, ReadError> {
+        let candidates = self.ever_below(node)?;
         let mut children = BTreeSet::new();
         for child in candidates {
             let record = view::node(self.overlay, child)?;

@@ -42,6 +42,13 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// The origin of an author; a letter in what is told of a failure.
+fn author(i: usize) -> OriginId {
+    let mut id = [0; 16];
+    id[0] = b'A' + u8::try_from(i).unwrap();
+    OriginId(id)
+}
+
 struct Replica {
     engine: Engine,
     origin: OriginId,
@@ -71,7 +78,15 @@ impl Replica {
         let fold = merge_spec::fold(&sets);
         let found = Observation::of_engine(&self.engine.snapshot(), nodes_of(&fold));
         let difference = found.first_difference(&Observation::of_model(&fold));
-        assert_eq!(difference, None, "{sets:#?}");
+        let told = || -> String {
+            let lines = sets.iter().map(|set| {
+                let (id, all) = (set.id, set.all_or_nothing);
+                let (saw, operations) = (&set.dependencies, &set.operations);
+                format!("\n{id} all_or_nothing {all} saw {saw:?}: {operations:?}")
+            });
+            lines.collect()
+        };
+        assert_eq!(difference, None, "{}", told());
     }
 }
 
@@ -131,7 +146,7 @@ fn run(steps: &[Step]) {
     let mut replicas: Vec<Replica> = (0..AUTHORS)
         .map(|i| Replica {
             engine: Engine::new(log.clone()),
-            origin: OriginId([i as u8 + 1; 16]),
+            origin: author(i),
             clock: 0,
             sets: Vec::new(),
         })
@@ -154,6 +169,10 @@ fn run(steps: &[Step]) {
                 }
                 replica.clock += 1 + u64::from(*clock % 16);
                 let set = replica.engine.save(&draft, replica.clock, replica.origin);
+                let set = Arc::new(ChangeSet {
+                    all_or_nothing: *author >= 192,
+                    ..ChangeSet::clone(&set)
+                });
                 let before = tree(&draft);
                 replica.take(vec![set]);
                 let after = replica.engine.state.snapshot();

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use leveret::codec::record::{
-    ChildEntry, Head, How, Meta, NodeRecord, Older, ParentWrite, Record, Register, SkippedMove,
-    StructuralRecord, Under, Write, Written,
+    AddedAgain, ChildEntry, Head, How, Meta, NodeRecord, Older, ParentWrite, Record, Register,
+    SkippedMove, StructuralRecord, Under, Write, Written,
 };
 use leveret::model::{
     ChangeSetId, Dependency, NodeId, NodeName, OrderKey, OriginId, PropertyName, Sequence, Stamp,
@@ -99,6 +99,10 @@ fn samples() -> Vec<(&'static str, Record)> {
             reason: stamp(4, 0),
             cycle: true,
         }],
+        again: vec![AddedAgain {
+            stamp: stamp(6, 0),
+            live: true,
+        }],
         names: vec![(stamp(1, 0), name("a"))],
         orders: vec![(stamp(2, 0), OrderKey::from_bytes(b"\x80k"))],
         properties: BTreeMap::from([(PropertyName::new("x").unwrap(), register.clone())]),
@@ -110,6 +114,7 @@ fn samples() -> Vec<(&'static str, Record)> {
             sequence: Sequence(300),
         }],
         removal: stamp(4, 0),
+        atomic: stamp(6, 2),
         causes: BTreeMap::from([(OriginId([0xaa; 16]), Time(4))]),
         counters: vec![1, 300],
         ..Meta::default()
@@ -135,9 +140,13 @@ fn samples() -> Vec<(&'static str, Record)> {
             Record::Structural(Arc::new(StructuralRecord {
                 sequence: Sequence(300),
                 removes: true,
+                voided: true,
                 others: vec![(3, vec![NodeId([2; 16])])],
+                unknown: vec![(4, NodeId([5; 16]))],
             })),
         ),
+        ("conflict", Record::Conflict(Some(stamp(7, 0).id))),
+        ("conflict without winner", Record::Conflict(None)),
         ("seen", Record::Seen(Time(1))),
         (
             "head",

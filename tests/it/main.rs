@@ -13,6 +13,7 @@ mod golden_state;
 mod library;
 mod limits;
 mod merge_costs;
+mod pages;
 mod restore;
 mod snapshots;
 mod verify;

@@ -30,6 +30,11 @@ impl Desk {
         (self.draft, self.view)
     }
 
+    /// What the author sees now.
+    pub(crate) fn view(&self) -> &Fold {
+        &self.view
+    }
+
     /// Writes one line. Nothing is written if it is empty, begins with `#`, or is refused.
     pub(crate) fn write(&mut self, line: &str) -> Result<(), Refusal> {
         if line.trim().is_empty() || line.trim_start().starts_with('#') {

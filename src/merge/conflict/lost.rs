@@ -152,15 +152,18 @@ impl Lost<'_, '_> {
             let (old, new) = (old.unwrap_or(Stamp::MAX), new.unwrap_or(Stamp::MAX));
             let between = old.min(new)..=old.max(new);
             for (stamp, item) in edits_of(self.overlay.base(), id, &before)? {
+                if between.contains(&stamp) && old < stamp {
+                    self.goes(&Deed::edit(stamp, id, item))?;
+                }
+            }
+            for (stamp, item) in edits_of(self.overlay, id, &after)? {
                 if !between.contains(&stamp) {
                     continue;
                 }
-                let deed = Deed::edit(stamp, id, item);
                 if new < stamp {
                     remove(self.overlay, &unknown(stamp, id))?;
-                    self.comes(&deed)?;
+                    self.comes(&Deed::edit(stamp, id, item))?;
                 } else {
-                    self.goes(&deed)?;
                     put(self.overlay, &unknown(stamp, id), None);
                 }
             }

@@ -49,11 +49,41 @@ impl Pass<'_> {
             let names = name.into_iter().flatten().map(|(_, name)| name);
             self.follow_names(stamp, &record, &[write.parent], names)?;
             self.follow_emptied(stamp, write.parent, &record)?;
+            if write.how == How::Add && record.parents.first().is_none_or(|w| w.stamp > stamp) {
+                self.follow_unknown(*node, stamp, &record)?;
+            }
             let alone = record.parents.iter().all(|other| other.stamp == stamp);
             if alone && write.how == How::Add && view::node(self.overlay.base(), *node)?.is_none() {
                 continue; // a new node: nobody can have looked at it
             }
             self.affect(*node, stamp, &record)?;
+        }
+        Ok(())
+    }
+
+    /// A node has ceased to be known as of `stamp` (its maker is voided, M13): what was done with it
+    /// since, and added to it, has to be looked at again. Nobody remembers having found it known.
+    fn follow_unknown(
+        &mut self,
+        node: NodeId,
+        stamp: Stamp,
+        record: &NodeRecord,
+    ) -> Result<(), ReadError> {
+        let own = [
+            record.parents.last().map(|write| write.stamp),
+            record.skips.last().map(|skip| skip.stamp),
+            record.again.last().map(|again| again.stamp),
+        ];
+        let mut newest = own.into_iter().flatten().max();
+        for child in self.evaluator().ever_below(node)? {
+            let child = view::node(&self.overlay, child)?.unwrap_or_default();
+            let below = child.parents.iter().filter(|write| write.parent == node);
+            newest = newest.max(below.map(|write| write.stamp).max());
+        }
+        if let Some(newest) = newest
+            && newest > stamp
+        {
+            self.reach.all = self.reach.all.max(newest);
         }
         Ok(())
     }
