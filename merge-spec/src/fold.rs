@@ -5,6 +5,7 @@
 //! itself), nothing is checked here: a change set of one replica meets another tree on every other.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::change::{ChangeSet, NodeId, Operation, Origin, SetId, Stamp};
 use crate::conflict::{Item, Kind};
@@ -24,7 +25,7 @@ pub struct Fold {
     /// What was applied, as dependencies name it.
     applied: BTreeMap<(Origin, u64), SetId>,
     /// What the author of each applied change set had seen (M2).
-    histories: BTreeMap<SetId, BTreeSet<SetId>>,
+    histories: BTreeMap<SetId, Arc<BTreeSet<SetId>>>,
 }
 
 impl Fold {
@@ -90,7 +91,7 @@ impl Fold {
         let mut seen = BTreeSet::new();
         for dependency in dependencies {
             seen.insert(dependency);
-            seen.extend(&self.histories[&dependency]);
+            seen.extend(self.histories[&dependency].iter());
         }
 
         // M13: an all-or-nothing set is tried; if anything in it goes wrong, the tree is again
@@ -112,7 +113,7 @@ impl Fold {
         }
 
         self.applied.insert((set.id.origin, set.sequence), set.id);
-        self.histories.insert(set.id, seen);
+        self.histories.insert(set.id, Arc::new(seen));
     }
 
     /// Applies further operations of the change set that was applied last, which its author is

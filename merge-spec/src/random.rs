@@ -25,7 +25,7 @@ pub use contest::Kind;
 pub const AUTHORS: usize = 4;
 
 /// The most steps of a script that [`script`] makes.
-pub const STEPS_MAX: usize = 34;
+pub const STEPS_MAX: usize = 38;
 
 /// A history before it is played.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -215,7 +215,7 @@ fn edit() -> impl Strategy<Value = Edit> {
             .prop_map(|(node, to, name)| Edit::Move(node, to, name)),
         2 => (pick(), name).prop_map(|(node, name)| Edit::Rename(node, name)),
         2 => (pick(), 0..4_usize, pick()).prop_map(|(node, way, by)| Edit::Order(node, way, by)),
-        2 => pick().prop_map(Edit::Dismiss),
+        3 => pick().prop_map(Edit::Dismiss),
         18 => value_edit(),
     ]
 }

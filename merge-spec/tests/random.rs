@@ -6,7 +6,7 @@ use merge_spec::random::{self, Event, History};
 use merge_spec::{Case, Operation, RULES, fold};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
-use proptest::test_runner::TestRunner;
+use proptest::test_runner::{RngAlgorithm, TestError, TestRng, TestRunner};
 
 fn histories(count: usize) -> Vec<History> {
     let mut runner = TestRunner::deterministic();
@@ -23,6 +23,7 @@ const OUT_OF_REACH: [&str; 3] = ["M2 held", "M9 cycle without a reason", "M12 ro
 fn histories_take_every_branch_of_the_rules() {
     let (mut fired, mut saves) = (BTreeMap::new(), Vec::new());
     let (mut structural, mut operations) = (0, 0);
+    // So many histories; HISTORIES says otherwise.
     let count = std::env::var("HISTORIES").map_or(300, |count| count.parse().expect("a number"));
     for history in histories(count) {
         let sets = &history.case.change_sets;
@@ -47,15 +48,40 @@ fn histories_take_every_branch_of_the_rules() {
     for rule in RULES {
         println!("{:8} {rule}", fired.get(rule).unwrap_or(&0));
     }
+    // At least one in four histories; most have it far more often.
+    let seldom = |rule: &&&str| fired.get(**rule).unwrap_or(&0) * 4 < count as u64;
     let reachable = |rule: &&&str| !OUT_OF_REACH.contains(*rule);
-    let missing: Vec<&&str> = RULES
-        .iter()
-        .filter(reachable)
-        .filter(|rule| !fired.contains_key(**rule))
-        .collect();
+    let missing: Vec<&&str> = RULES.iter().filter(reachable).filter(seldom).collect();
     assert!(missing.is_empty(), "{missing:?}");
-    assert!((35..=45).contains(&median), "{median}");
+    assert!((32..=48).contains(&median), "{median}");
     assert!((25..=40).contains(&share), "{share}");
+}
+
+#[test]
+fn a_history_shrinks_to_what_matters() {
+    // As if it were wrong that a removal hands back what a skipped move left there.
+    let config = ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let mut runner = TestRunner::new_with_rng(config, rng);
+    let failed = runner.run(&random::history(), |history| {
+        let fired = fold(&history.case.change_sets).fired();
+        prop_assert!(!fired.contains_key("M8 (b)"));
+        Ok(())
+    });
+    let Err(TestError::Fail(_, history)) = failed else {
+        panic!("{failed:?}");
+    };
+    println!("{}", history.case.to_toml());
+    let operations = history
+        .case
+        .change_sets
+        .iter()
+        .map(|set| set.operations.len());
+    assert!(operations.sum::<usize>() <= 24);
+    assert!(history.case.saves.len() <= 8);
 }
 
 proptest! {

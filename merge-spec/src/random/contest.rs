@@ -5,7 +5,7 @@
 
 use proptest::prelude::*;
 
-use crate::random::play::{BASE, NAMES, Play, above, last_name, lines, live};
+use crate::random::play::{BASE, NAMES, Play, above, lines, live};
 use crate::random::{AUTHORS, Contest};
 
 /// What a contest is about.
@@ -45,20 +45,20 @@ impl Kind {
     /// Any of them; the rarer a rule is met by accident, the more often.
     pub(super) fn any() -> impl Strategy<Value = Kind> {
         prop_oneof![
-            2 => Just(Kind::Swap),
-            3 => Just(Kind::SwapInTrash),
-            3 => Just(Kind::MoveIn),
-            3 => Just(Kind::Sink),
+            4 => Just(Kind::Swap),
+            6 => Just(Kind::SwapInTrash),
+            4 => Just(Kind::MoveIn),
+            5 => Just(Kind::Sink),
             1 => Just(Kind::Renew),
-            4 => Just(Kind::Blink),
-            3 => Just(Kind::Cascade),
-            3 => Just(Kind::Buried),
-            2 => Just(Kind::InVain),
-            3 => Just(Kind::TakeOut),
-            3 => Just(Kind::Namesakes),
-            2 => Just(Kind::Elsewhere),
-            3 => Just(Kind::Duel),
-            2 => Just(Kind::Void),
+            6 => Just(Kind::Blink),
+            5 => Just(Kind::Cascade),
+            5 => Just(Kind::Buried),
+            5 => Just(Kind::InVain),
+            5 => Just(Kind::TakeOut),
+            7 => Just(Kind::Namesakes),
+            4 => Just(Kind::Elsewhere),
+            4 => Just(Kind::Duel),
+            4 => Just(Kind::Void),
         ]
     }
 }
@@ -159,43 +159,48 @@ impl Play {
     }
 }
 
-/// Three of the paths, the first two of which are neither above nor below each other.
-fn choose(paths: &[String], [p, q, r]: [usize; 3]) -> Option<[String; 3]> {
-    let p = paths.get(p % paths.len().max(1))?;
-    let nested = |path: &String| {
-        let (path, p) = (format!("{path}/"), format!("{p}/"));
-        path.starts_with(&p) || p.starts_with(&path)
+/// Three of the paths, none of them above or below another if that can be; the first two never
+/// are.
+fn choose<'a>(paths: &'a [String], [p, q, r]: [usize; 3]) -> Option<[String; 3]> {
+    let apart = |from: &[&String]| -> Vec<&'a String> {
+        let below = |path: &str, above: &str| format!("{path}/").starts_with(&format!("{above}/"));
+        let nested = |path: &&String| from.iter().any(|o| below(path, o) || below(o, path));
+        paths.iter().filter(|path| !nested(path)).collect()
     };
-    let apart: Vec<&String> = paths.iter().filter(|path| !nested(path)).collect();
-    let q = *apart.get(q % apart.len().max(1))?;
-    let r = &paths[r % paths.len()];
+    let pick = |from: &[&'a String], number: usize| from.get(number % from.len().max(1)).copied();
+    let p = pick(&apart(&[]), p)?;
+    let q = pick(&apart(&[p]), q)?;
+    let r = pick(&apart(&[p, q]), r).unwrap_or(p);
     Some([p, q, r].map(String::clone))
 }
 
 /// What the authors do, in this order, about the nodes at three paths.
+///
+/// Where a plot depends on a name that is free, it takes one of `x`, `y` and `z`, which only plots
+/// give.
 fn acts(kind: Kind, [p, q, r]: &[String; 3], name: &str) -> Vec<Act> {
-    let (p_name, q_name) = (last_name(p), last_name(q));
+    let (p_above, q_above) = (above(p), above(q));
     match kind {
         Kind::Swap => vec![
-            saves(0, &[format!("move {p} {q}/{p_name}")]),
-            saves(1, &[format!("move {q} {p}/{q_name}")]),
+            saves(0, &[format!("move {p} {q}/x")]),
+            saves(1, &[format!("move {q} {p}/x")]),
         ],
         Kind::SwapInTrash => vec![
-            saves(0, &[format!("move {p} {q}/{name}")]),
+            saves(0, &[format!("move {p} {q}/y")]),
             Act::Receives(2, 0),
             saves(2, &[format!("remove {q}")]),
-            saves_late(1, 6, &[format!("move {q} {p}/{name}")]),
+            saves_late(1, 8, &[format!("move {q} {p}/y")]),
         ],
         Kind::MoveIn => vec![
             saves(
                 0,
                 &[
                     format!("add {q}/{name}"),
-                    format!("add {q}/{name}/{name}"),
-                    format!("move {p} {q}/{p_name}"),
-                    format!("move {q}/{p_name} {q}/{name}/x"),
+                    format!("move {p} {q}/x"),
+                    format!("move {q}/x {q}/{name}/x"),
                     format!("move {r} {q}/{name}/y"),
-                    format!("move {q}/{name}/{name} {q}/z"),
+                    format!("add {q}/{name}/z"),
+                    format!("move {q}/{name}/z {q}/z"),
                 ],
             ),
             saves_late(1, 4, &[format!("remove {q}")]),
@@ -204,6 +209,34 @@ fn acts(kind: Kind, [p, q, r]: &[String; 3], name: &str) -> Vec<Act> {
                 8,
                 &[format!("set {r} v 1"), format!("move {r} {q}/{name}")],
             ),
+        ],
+        Kind::Sink => vec![
+            saves(
+                0,
+                &[
+                    format!("add {q}/x"),
+                    format!("set {q} w 4"),
+                    format!("remove {q}"),
+                ],
+            ),
+            saves_late(
+                1,
+                3,
+                &[
+                    format!("add {q}/x"),
+                    format!("set {q}/x v 1"),
+                    format!("move {q} {q_above}/z"),
+                ],
+            ),
+            saves(
+                2,
+                &[
+                    format!("add {q}/{name}"),
+                    format!("inc {q} w 2"),
+                    format!("remove {q}"),
+                ],
+            ),
+            saves_whole(3, 3, &[format!("add {q}/y"), format!("set {p} v 2")]),
         ],
         Kind::Renew => vec![
             saves(
@@ -227,46 +260,22 @@ fn acts(kind: Kind, [p, q, r]: &[String; 3], name: &str) -> Vec<Act> {
             saves(
                 0,
                 &[
-                    format!("add {q}/{name}"),
-                    format!("set {q}/{name} w 1"),
-                    format!("add {q}/{name}/{name}"),
+                    format!("add {q}/y"),
+                    format!("set {q}/y w 1"),
+                    format!("add {q}/y/{name}"),
                 ],
             ),
             Act::Receives(2, 0),
             saves(
                 2,
                 &[
-                    format!("set {q}/{name} v 3"),
-                    format!("add {q}/{name}/{p_name}"),
+                    format!("set {q}/y v 3"),
+                    format!("add {q}/y/z"),
+                    format!("order {q}/y first"),
                 ],
             ),
-            saves(0, &[format!("remove {q}/{name}")]),
-            saves_late(
-                1,
-                6,
-                &[format!("add {q}/{name}"), format!("inc {q}/{name} w 1")],
-            ),
-        ],
-        Kind::Sink => vec![
-            saves(
-                0,
-                &[
-                    format!("add {q}/{name}"),
-                    format!("set {q} w 4"),
-                    format!("remove {q}"),
-                ],
-            ),
-            saves_late(
-                1,
-                3,
-                &[
-                    format!("add {q}/{name}"),
-                    format!("set {q}/{name} v 1"),
-                    format!("move {q} {}/{name}", above(q)),
-                ],
-            ),
-            saves(2, &[format!("add {q}/{p_name}"), format!("inc {q} w 2")]),
-            saves_whole(3, 3, &[format!("add {q}/{q_name}"), format!("set {p} v 2")]),
+            saves_late(0, 4, &[format!("remove {q}/y")]),
+            saves_late(1, 16, &[format!("add {q}/y"), format!("inc {q}/y w 1")]),
         ],
         Kind::Cascade => vec![
             saves(
@@ -297,20 +306,17 @@ fn acts(kind: Kind, [p, q, r]: &[String; 3], name: &str) -> Vec<Act> {
             saves(0, &[format!("add {q}/x"), format!("add {q}/x/{name}")]),
             Act::Receives(1, 0),
             Act::Receives(2, 0),
-            saves(0, &[format!("move {p} {q}/x/{name}/{p_name}")]),
+            saves(0, &[format!("move {p} {q}/x/{name}/y")]),
             Act::Receives(1, 0),
             saves(1, &[format!("remove {q}")]),
             saves_late(2, 6, &[format!("remove {q}/x")]),
         ],
         Kind::InVain => vec![
-            saves(
-                0,
-                &[format!("add {q}/{name}"), format!("set {q}/{name} w 1")],
-            ),
+            saves(0, &[format!("add {q}/x"), format!("set {q}/x w 1")]),
             Act::Receives(1, 0),
             Act::Receives(2, 0),
             saves(1, &[format!("remove {p}")]),
-            saves_late(0, 4, &[format!("move {q}/{name} {p}/{name}")]),
+            saves_late(0, 8, &[format!("move {q}/x {p}/z")]),
             Act::Receives(2, 0),
             saves(2, &[format!("remove {q}")]),
         ],
@@ -319,78 +325,51 @@ fn acts(kind: Kind, [p, q, r]: &[String; 3], name: &str) -> Vec<Act> {
             Act::Receives(1, 0),
             Act::Receives(2, 0),
             saves(3, &[format!("set {q} w 2"), format!("order {q} first")]),
-            saves_late(0, 1, &[format!("remove {q}")]),
-            saves_late(2, 3, &[format!("move {q}/{name} {p}/{name}")]),
-            saves_late(1, 5, &[format!("move {q} {p}/{name}")]),
+            saves_late(0, 2, &[format!("remove {q}")]),
+            saves_late(2, 6, &[format!("move {q}/{name} {p}/x")]),
+            saves_late(1, 10, &[format!("move {q} {p}/y")]),
         ],
         Kind::Namesakes => vec![
-            saves(0, &[format!("move {p} {}/{name}", above(p))]),
-            saves(1, &[format!("move {q} {}/{name}", above(p))]),
-            saves(2, &[format!("add_unique {}/{name}", above(p))]),
-            saves_whole(3, 4, &[format!("add_unique {}/{name}", above(p))]),
+            saves(0, &[format!("move {p} {p_above}/x{name}")]),
+            saves(1, &[format!("move {q} {p_above}/x{name}")]),
+            saves(2, &[format!("add_unique {p_above}/x{name}")]),
+            saves_whole(3, 4, &[format!("add_unique {p_above}/x{name}")]),
         ],
         Kind::Elsewhere => vec![
+            saves(0, &[format!("add {q}/x"), format!("move {q}/x {p}/z")]),
+            saves_late(1, 5, &[format!("add {q}/x"), format!("set {q}/x v 2")]),
+        ],
+        Kind::Duel => vec![
             saves(
                 0,
+                &[format!("move {q} {p}/y"), format!("order {p}/y first")],
+            ),
+            saves(1, &[format!("move {q} {r}/z"), format!("order {r}/z last")]),
+            saves(
+                2,
                 &[
-                    format!("add {q}/{name}"),
-                    format!("move {q}/{name} {p}/{name}"),
+                    format!("move {q} {q_above}/y"),
+                    format!("set {q_above}/y v \"y\""),
                 ],
             ),
             saves_late(
-                1,
-                2,
-                &[format!("add {q}/{name}"), format!("set {q}/{name} v 2")],
+                3,
+                4,
+                &[
+                    format!("order {q} last"),
+                    format!("inc {q} v 1"),
+                    format!("move {q} {q_above}/z"),
+                ],
             ),
         ],
-        Kind::Duel => {
-            let other = NAMES[(name.len() + q.len()) % NAMES.len()];
-            vec![
-                saves(
-                    0,
-                    &[
-                        format!("move {q} {p}/{name}"),
-                        format!("order {p}/{name} first"),
-                    ],
-                ),
-                saves(
-                    1,
-                    &[
-                        format!("move {q} {r}/{other}"),
-                        format!("order {r}/{other} last"),
-                    ],
-                ),
-                saves(
-                    2,
-                    &[
-                        format!("move {q} {}/{other}", above(q)),
-                        format!("set {q} v \"y\""),
-                    ],
-                ),
-                saves_late(
-                    3,
-                    4,
-                    &[
-                        format!("move {q} {}/{name}", above(q)),
-                        format!("inc {q} v 1"),
-                    ],
-                ),
-            ]
-        }
         Kind::Void => vec![
             saves(
                 1,
                 &[format!("remove {q}"), format!("add_unique {p}/{name}")],
             ),
-            saves_whole(0, 4, &[format!("add {p}/{name}"), format!("set {q} w 3")]),
+            saves_whole(0, 6, &[format!("add {p}/x"), format!("set {q} w 3")]),
             Act::Receives(2, 0),
-            saves(
-                2,
-                &[
-                    format!("set {p}/{name} v 4"),
-                    format!("order {p}/{name} first"),
-                ],
-            ),
+            saves(2, &[format!("set {p}/x v 4"), format!("order {p}/x first")]),
         ],
     }
 }

@@ -49,6 +49,9 @@ pub(super) struct Play {
     authors: Vec<Author>,
     written: BTreeMap<SetId, ChangeSet>,
     histories: BTreeMap<SetId, BTreeSet<SetId>>,
+    /// What everybody had seen when all last met, and the fold of it. All that came since is
+    /// newer, so a view can be folded on top of it.
+    met: (BTreeSet<SetId>, Fold),
     saves: Vec<Save>,
     events: Vec<Event>,
 }
@@ -91,6 +94,7 @@ impl Play {
             authors: WORDS.into_iter().map(author).collect(),
             written: BTreeMap::from([(id, set)]),
             histories: BTreeMap::from([(id, BTreeSet::new())]),
+            met: (BTreeSet::from([id]), view),
             saves: vec![Save {
                 id,
                 saw: Vec::new(),
@@ -137,6 +141,8 @@ impl Play {
         for to in 0..AUTHORS {
             (0..AUTHORS).for_each(|from| self.deliver(to, from, 0));
         }
+        let state = self.view(0).clone();
+        self.met = (self.authors[0].seen.clone(), state);
     }
 
     /// Has an author save. `next` is asked for lines, with what he sees then and how often it was
@@ -148,7 +154,7 @@ impl Play {
         all_or_nothing: bool,
         next: impl Fn(&Fold, usize) -> Option<Vec<String>>,
     ) {
-        let view = self.view(author).clone();
+        self.view(author);
         let author = &mut self.authors[author % AUTHORS];
         let newest = author
             .seen
@@ -168,6 +174,7 @@ impl Play {
             all_or_nothing,
             operations: Vec::new(),
         };
+        let view = author.view.take().expect("it was just asked for");
         let mut desk = Desk::new(view, draft);
         let mut ops = String::new();
         for turn in 0.. {
@@ -178,7 +185,7 @@ impl Play {
         }
         let (set, view) = desk.finish();
         if set.operations.is_empty() {
-            return;
+            return; // the view, with an empty set in it, is dropped
         }
         let saw = deps.into_iter();
         let saw = saw.filter(|id| id.origin != author.origin && id.origin != Origin::BASE);
@@ -231,11 +238,10 @@ impl Play {
     pub(super) fn view(&mut self, author: usize) -> &Fold {
         let author = &mut self.authors[author % AUTHORS];
         author.view.get_or_insert_with(|| {
-            let mut view = Fold::empty();
-            author
-                .seen
-                .iter()
-                .for_each(|id| view.apply(&self.written[id]));
+            let (met, state) = &self.met;
+            let mut view = state.clone();
+            let since = author.seen.difference(met);
+            since.for_each(|id| view.apply(&self.written[id]));
             view
         })
     }
@@ -358,7 +364,7 @@ pub(super) fn above(path: &str) -> &str {
 }
 
 /// The last element, without the digits that tell it from its namesakes.
-pub(super) fn last_name(path: &str) -> &str {
+fn last_name(path: &str) -> &str {
     let last = path.rsplit('/').next().unwrap_or_default();
     last.split('~').next().unwrap_or_default()
 }

@@ -10,9 +10,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::coverage::{self, Span, Trash};
+use super::places::{ChangedNode, changed_nodes};
 use super::unseen::Unseen;
 use super::window::Windows;
-use super::{Batch, Entries, entries_at, places, put, remove, replace};
+use super::{Batch, Entries, entries_at, put, remove, replace};
 use crate::codec::record::{How, NodeRecord, Record};
 use crate::codec::state_key::{self as key, ConflictEntry};
 use crate::merge::History;
@@ -140,7 +141,7 @@ impl Lost<'_, '_> {
 
     /// Nodes that came to be known at another time: edits of earlier passes in between.
     fn known_otherwise(&mut self) -> Result<(), ReadError> {
-        for (id, before, after) in places::changed_nodes(self.overlay)? {
+        for ChangedNode { id, before, after } in changed_nodes(self.overlay)? {
             let Some(before) = before else {
                 continue;
             };
@@ -239,7 +240,7 @@ impl Lost<'_, '_> {
     fn places(&mut self, history: &dyn History) -> Result<(), ReadError> {
         let mut removals: BTreeSet<Stamp> = BTreeSet::new();
         let mut times: Vec<(Stamp, Stamp)> = Vec::new();
-        for (id, before, after) in places::changed_nodes(self.overlay)? {
+        for ChangedNode { id, before, after } in changed_nodes(self.overlay)? {
             // What is on a new node, or below it, is new as well.
             let Some(before) = before else {
                 continue;

@@ -13,23 +13,33 @@ use crate::merge::structure::{is_added_at, name_at, placed_at};
 use crate::merge::view::{self, Overlay, ReadError, View};
 use crate::model::{ChangeSetId, ConflictItem, ConflictKind, NodeId, Stamp};
 
-/// The nodes whose records a pass has changed: before and after.
-pub(super) fn changed_nodes(
-    overlay: &Overlay<'_>,
-) -> Result<Vec<(NodeId, Option<Arc<NodeRecord>>, Arc<NodeRecord>)>, ReadError> {
+/// A node whose record a pass has changed.
+pub(super) struct ChangedNode {
+    pub(super) id: NodeId,
+    /// Nothing if there was none.
+    pub(super) before: Option<Arc<NodeRecord>>,
+    pub(super) after: Arc<NodeRecord>,
+}
+
+/// The nodes whose records a pass has changed.
+pub(super) fn changed_nodes(overlay: &Overlay<'_>) -> Result<Vec<ChangedNode>, ReadError> {
     let prefix = key::node(overlay.repo(), NodeId::ROOT)[..2].to_vec();
     let end = key::after_prefix(&prefix);
     let mut nodes = Vec::new();
     for (key, record) in overlay.changed().range(prefix..end) {
         if let (Some(id), Some(Record::Node(after))) = (key::node_of(key), record) {
-            nodes.push((id, view::node(overlay.base(), id)?, after.clone()));
+            nodes.push(ChangedNode {
+                id,
+                before: view::node(overlay.base(), id)?,
+                after: after.clone(),
+            });
         }
     }
     Ok(nodes)
 }
 
 pub(super) fn derive(overlay: &mut Overlay<'_>, unseen: &Unseen<'_>) -> Result<(), ReadError> {
-    for (id, before, after) in changed_nodes(overlay)? {
+    for ChangedNode { id, before, after } in changed_nodes(overlay)? {
         let before = before.unwrap_or_default();
         let Some(from) = first_difference(&before, &after) else {
             continue;

@@ -7,8 +7,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use super::places::{ChangedNode, changed_nodes};
 use super::unseen::Unseen;
-use super::{Entries, entries_at, places, replace};
+use super::{Entries, entries_at, replace};
 use crate::codec::record::{How, NodeRecord, Register, Write, Written as What};
 use crate::codec::state_key::ConflictEntry;
 use crate::merge::pass::Written;
@@ -22,7 +23,7 @@ pub(super) fn derive(
     unseen: &Unseen<'_>,
 ) -> Result<(), ReadError> {
     let mut whole = BTreeSet::new();
-    for (id, before, after) in places::changed_nodes(overlay)? {
+    for ChangedNode { id, before, after } in changed_nodes(overlay)? {
         if let Some(before) = before
             && !floors(&before).eq(floors(&after))
         {
