@@ -53,20 +53,19 @@ pub(super) async fn list(
     let path = query.path.as_deref();
     let path = path.map(|path| node_path(Some(path))).transpose()?;
     let limit = query.limit.min(CONFLICTS_MAX);
-    let _turn = turn(&shared.requests).await?;
-    let text = blocking(move || {
+    let turn = turn(&shared.requests).await?;
+    let (tree, mut told, open) = blocking(move || {
         let tree = shared.peer.snapshot_in(repo);
-        let mut told = Told::new(&shared, repo);
-        let mut text = String::new();
         let open = wanted(&tree, path.as_ref())?;
-        for conflict in open.iter().rev().take(limit) {
-            let line = describe(&tree, &mut told, conflict)?;
-            text.push_str(&format!("{line}\n"));
-        }
-        Ok(text)
+        Ok((tree, Told::new(&shared, repo), open))
     })
     .await?;
-    Ok(stream::lines(text))
+    let mut newest = open.into_iter().rev().take(limit);
+    Ok(stream::lines(turn, move || {
+        let next = newest.next();
+        next.map(|conflict| describe(&tree, &mut told, &conflict))
+            .transpose()
+    }))
 }
 
 /// The open conflicts, or those of a node and what is below it.

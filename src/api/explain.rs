@@ -1,7 +1,5 @@
 //! `GET /v1/explain`: why a node is as it is, a line an item.
 
-use std::io;
-
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -65,28 +63,16 @@ pub(super) async fn explain(
         Ok((Telling { tree, told, node }, items))
     })
     .await?;
-    let (pieces, response) = stream::answer(stream::LINES);
-    tokio::task::spawn_blocking(move || {
-        let mut items = items.iter();
-        let mut line = Some(telling.node());
-        while let Some(told) = line {
-            let piece = match told {
-                Ok(told) => Ok(format!("{told}\n").into()),
-                // Breaks the answer off.
-                Err(error) => {
-                    tracing::warn!(?error, "an explanation was not sent whole");
-                    Err(io::ErrorKind::Other.into())
-                }
-            };
-            let broken = piece.is_err();
-            if pieces.blocking_send(piece).is_err() || broken {
-                break;
-            }
-            line = items.next().map(|item| telling.item(item, query.limit));
+    let mut first = true;
+    let mut items = items.into_iter();
+    Ok(stream::lines(turn, move || {
+        if std::mem::take(&mut first) {
+            return telling.node().map(Some);
         }
-        drop(turn);
-    });
-    Ok(response)
+        let item = items.next();
+        item.map(|item| telling.item(&item, query.limit))
+            .transpose()
+    }))
 }
 
 fn find(tree: &Snapshot, path: &NodePath) -> Result<NodeId, ApiError> {

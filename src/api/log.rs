@@ -102,6 +102,7 @@ fn next_line(history: &mut Log, members: &Snapshot) -> Result<Option<String>, Lo
         "message": entry.message.as_deref(),
         "operations": entry.operations,
         "all_or_nothing": entry.all_or_nothing,
+        "voided": entry.voided,
     });
     Ok(Some(format!("{line}\n")))
 }

@@ -46,21 +46,22 @@ pub(super) async fn list(
         ApiError::bad(error, "give the `cursor` of a line of an earlier answer")
     })?;
     let limit = query.limit.min(TRASH_MAX);
-    let _turn = turn(&shared.requests).await?;
-    let text = blocking(move || {
-        let snapshot = shared.peer.snapshot_in(repo);
-        let mut told = Told::new(&shared, repo);
-        let mut text = String::new();
-        for trashed in snapshot.trash(after, limit)? {
-            let mut line = describe(&trashed);
-            line["removed_by"] = told.json(trashed.by.id)?;
-            line["cursor"] = trashed.cursor().to_string().into();
-            text.push_str(&format!("{line}\n"));
-        }
-        Ok(text)
+    let turn = turn(&shared.requests).await?;
+    let (mut told, trash) = blocking(move || {
+        let trash = shared.peer.snapshot_in(repo).trash(after, limit)?;
+        Ok((Told::new(&shared, repo), trash))
     })
     .await?;
-    Ok(stream::lines(text))
+    let mut trash = trash.into_iter();
+    Ok(stream::lines(turn, move || {
+        let Some(trashed) = trash.next() else {
+            return Ok(None);
+        };
+        let mut line = describe(&trashed);
+        line["removed_by"] = told.json(trashed.by.id)?;
+        line["cursor"] = trashed.cursor().to_string().into();
+        Ok(Some(line))
+    }))
 }
 
 /// A node in the trash as JSON.

@@ -9,7 +9,7 @@ use crate::codec::record::{ChildEntry, Record};
 use crate::codec::state_key::{self as key, Key};
 use crate::model::order::effective_key;
 use crate::model::{
-    ConflictItem, NodeId, NodeName, NodePath, PathStep, PropertyName, Stamp, Value,
+    ChangeSetId, ConflictItem, NodeId, NodeName, NodePath, PathStep, PropertyName, Stamp, Value,
 };
 
 /// A visible node.
@@ -292,6 +292,15 @@ pub trait ReadTree {
         limit: usize,
     ) -> Result<ItemHistory, ReadError> {
         explain::item(self.view(), node, item, limit)
+    }
+
+    /// Whether an all-or-nothing change set is voided: it counts as if it had no operations (M13).
+    ///
+    /// # Errors
+    /// If it can not be read.
+    fn is_voided(&self, id: ChangeSetId) -> Result<bool, ReadError> {
+        let record = self.view().get(&key::structural(self.view().repo(), id))?;
+        Ok(matches!(record, Some(Record::Structural(set)) if set.voided))
     }
 
     /// The visible nodes that refer to a node, and by which property. The node may be gone.

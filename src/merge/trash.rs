@@ -171,29 +171,33 @@ fn former_path(
     tree: &(impl ReadTree + ?Sized),
     node: NodeId,
 ) -> Result<Option<NodePath>, ReadError> {
+    let view = tree.view();
     let mut names = Vec::new();
     let mut next = node;
-    let mut path = loop {
-        if let Some(path) = tree.path_of(next)? {
-            break path;
+    loop {
+        let way = way_up(view, next, Stamp::MAX)?;
+        if way.end == End::Root {
+            break;
         }
-        let record = view::node(tree.view(), next)?;
-        let place = record.as_deref().and_then(|record| {
-            let (_, name) = record.names.last()?;
-            Some((former_parent(record)?, name.clone()))
-        });
-        match place {
-            Some((parent, name)) if names.len() < FORMER_DEPTH_MAX => {
-                names.push(name);
-                next = parent;
-            }
-            _ => return Ok(None),
+        for (node, _) in &way.nodes {
+            let record = view::node(view, *node)?.unwrap_or_default();
+            let place = record.names.last().zip(former_parent(&record));
+            let Some(((_, name), parent)) = place else {
+                return Ok(None);
+            };
+            names.push(name.clone());
+            next = parent;
         }
-    };
-    for name in names.into_iter().rev() {
-        path = path.join(PathStep::Plain(name));
+        if names.len() > FORMER_DEPTH_MAX {
+            return Ok(None);
+        }
     }
-    Ok(Some(path))
+    let Some(path) = tree.path_of(next)? else {
+        return Ok(None);
+    };
+    let mut steps = path.steps().to_vec();
+    steps.extend(names.into_iter().rev().map(PathStep::Plain));
+    Ok(Some(NodePath::from_steps(steps)))
 }
 
 /// The nodes in the trash to which a path led before they went there, those that went last first.

@@ -37,6 +37,8 @@ pub struct LogEntry {
     pub operations: usize,
     /// Whether they have effect together or not at all (M13).
     pub all_or_nothing: bool,
+    /// Whether they have none, in the state that the walk began with.
+    pub voided: bool,
 }
 
 /// Walks through a repository's history, from a point back to its beginning.
@@ -117,6 +119,7 @@ impl Log {
             message: set.message.clone(),
             operations: set.operations.len(),
             all_or_nothing: set.all_or_nothing,
+            voided: set.all_or_nothing && self.snapshot.is_voided(set.id)?,
         }))
     }
 

@@ -305,6 +305,9 @@ fn a_voided_save_is_told_by_watch_and_listed() {
     );
     let text = outputs[1].next().unwrap().unwrap();
     assert!(text.contains(&format!("  voided {id}")), "{text}");
+    let log = a.ok(&["log"]);
+    let line = log.lines().find(|line| line.starts_with(id)).unwrap();
+    assert!(line.ends_with(", all or nothing: voided"), "{log}");
     let listed = a.ok(&["conflicts"]);
     assert!(listed.contains("voided  the whole save"), "{listed}");
     assert!(listed.contains("add_unique `b` below /"), "{listed}");

@@ -1,9 +1,14 @@
 //! Why a node is as it is: of merged histories, and through a daemon.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use leveret::merge::{ItemHistory, ItemValue, Outcome, ReadTree as _, Snapshot, Wrote};
-use leveret::model::{ConflictItem, NodeId, Stamp};
+use leveret::model::{Conflict, ConflictItem, ConflictKind, NodeId, Stamp};
 use leveret_sim::engine::{Engine, Log, from_spec};
+use leveret_sim::observation::nodes_of;
 use merge_spec::Case;
+use proptest::prelude::*;
 
 use crate::daemon::{Daemon, now, place, refused};
 
@@ -20,19 +25,23 @@ fn merged(base: &str, saves: &[(&str, &str)]) -> Snapshot {
         ));
     }
     text.push_str("[expect]\ntree = '''{}'''\nconflicts = []\n");
-    let case = Case::parse("explained.toml", &text).unwrap();
+    engine_of(&Case::parse("explained.toml", &text).unwrap())
+        .state
+        .snapshot()
+}
+
+/// An engine that has merged a case, each save by itself, the newest first where that can be: most
+/// of them are late.
+fn engine_of(case: &Case) -> Engine {
     let log = Log::default();
     let engine = Engine::new(log.clone());
-    let sets: Vec<_> = case.change_sets.iter().map(from_spec).collect();
-    sets.iter().for_each(|set| log.add(set.clone()));
-    // The last comes first where it can: most of them are late.
-    let mut waiting = sets;
-    let mut snapshot = engine.state.snapshot();
+    let mut waiting: Vec<_> = case.change_sets.iter().map(from_spec).collect();
+    waiting.iter().for_each(|set| log.add(set.clone()));
     while let Some(at) = waiting.iter().rposition(|set| engine.is_ready(set)) {
-        snapshot = engine.merge(&[waiting.remove(at)]).snapshot;
+        engine.merge(&[waiting.remove(at)]);
     }
     assert!(waiting.is_empty());
-    snapshot
+    engine
 }
 
 /// The node that is, or was, at a path.
@@ -186,7 +195,7 @@ fn what_adds_up_counts_and_what_an_inc_can_not_add_to_does_not() {
         &[
             "7",
             "E@5: inc 7: counts",
-            "D@4: unset: overwritten by E@5",
+            "D@4: unset: replaced by E@5",
             "B@2: inc 3: replaced by D@4",
             "A@1: inc 2: overwritten by D@4",
             "base@0: set 1: replaced by D@4",
@@ -405,6 +414,98 @@ fn of_a_long_history_the_newest_are_told_and_the_others_counted() {
             .iter()
             .all(|write| write.outcome == Outcome::Counts)
     );
+}
+
+/// Whether an explanation has what a conflict says.
+fn is_told(tree: &Snapshot, conflict: &Conflict) -> bool {
+    let explanation = tree.explain(conflict.node, 100).unwrap().unwrap();
+    let mut items = explanation.items.iter();
+    let Some(history) = items.find(|history| history.item == conflict.item) else {
+        return false;
+    };
+    let won = |by: Stamp| Some(by.id) == conflict.winner;
+    let mut writes = history.writes.iter();
+    writes.any(|write| {
+        write.stamp.id == conflict.loser
+            && match (conflict.kind, write.outcome) {
+                // Of several that it lost to, the explanation names the first.
+                (ConflictKind::Overwritten, Outcome::Overwritten { by }) => {
+                    won(by) || matches!(conflict.item, ConflictItem::Property(_))
+                }
+                // A removal that has been undone came between them.
+                (ConflictKind::Overwritten, Outcome::Removed { .. }) => {
+                    conflict.item == ConflictItem::Parent
+                }
+                (ConflictKind::Cycle, Outcome::Skipped { reason, cycle }) => cycle && won(reason),
+                (ConflictKind::TargetRemoved, Outcome::Skipped { reason, cycle }) => {
+                    !cycle && won(reason)
+                }
+                (ConflictKind::TargetRemoved, Outcome::HandedBack { by }) => won(by),
+                (ConflictKind::RemovalUndone, Outcome::Undone { by, seen }) => !seen && won(by),
+                _ => false,
+            }
+    })
+}
+
+/// Holds what conflicts say against what explanations say, of all nodes. Counts the conflicts.
+fn compare(case: &Case, told: &mut BTreeMap<ConflictKind, usize>) {
+    let tree = engine_of(case).state.snapshot();
+    let open = tree.conflicts().unwrap();
+    let kinds = [
+        ConflictKind::Overwritten,
+        ConflictKind::Cycle,
+        ConflictKind::TargetRemoved,
+        ConflictKind::RemovalUndone,
+    ];
+    for conflict in open.iter().filter(|open| kinds.contains(&open.kind)) {
+        assert!(is_told(&tree, conflict), "{}\n{conflict:?}", case.to_toml());
+        *told.entry(conflict.kind).or_default() += 1;
+    }
+    for node in nodes_of(&merge_spec::fold(&case.change_sets)) {
+        let Some(explanation) = tree.explain(node, 256).unwrap() else {
+            continue;
+        };
+        assert_eq!(explanation.path.is_some(), explanation.trashed.is_none());
+        for history in explanation.items {
+            for write in &history.writes {
+                let Outcome::Overwritten { by } = write.outcome else {
+                    continue;
+                };
+                let conflict = Conflict {
+                    loser: write.stamp.id,
+                    kind: ConflictKind::Overwritten,
+                    node,
+                    item: history.item.clone(),
+                    winner: Some(by.id),
+                };
+                let known = open.contains(&conflict) || tree.is_dismissed(conflict.id()).unwrap();
+                assert!(known, "{}\n{conflict:?}", case.to_toml());
+            }
+        }
+    }
+}
+
+#[test]
+fn what_conflicts_say_of_a_node_its_explanation_says_too() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("merge-spec/cases");
+    let mut told = BTreeMap::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        compare(&Case::read(entry.unwrap().path()).unwrap(), &mut told);
+    }
+    assert_eq!(told.len(), 4, "{told:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 64,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn in_random_histories_too(history in merge_spec::random::history()) {
+        compare(&history.case, &mut BTreeMap::new());
+    }
 }
 
 #[test]

@@ -1,7 +1,15 @@
 //! The trash, and restoring from it: through the library, and through a daemon.
 
+use std::collections::BTreeSet;
+
 use leveret::model::script::parse_script;
-use leveret::{DraftError, NodeId, Peer, PeerOptions, ReadTree as _, SaveError, SessionError};
+use leveret::{
+    Draft, DraftError, NodeId, NodeName, OriginId, Peer, PeerOptions, ReadTree as _, SaveError,
+    SessionError,
+};
+use leveret_sim::engine::{Engine, Log, from_spec};
+use leveret_sim::observation::nodes_of;
+use proptest::prelude::*;
 
 use crate::daemon::{Daemon, Ran, place, refused};
 
@@ -194,6 +202,74 @@ async fn the_trash_is_listed_newest_first_in_pages() {
     }
     assert_eq!(pages, whole);
     peer.close().await.unwrap();
+}
+
+/// Holds what is told of the trash against the tree, of all nodes of a history, and restores them.
+fn check_trash(case: &merge_spec::Case) {
+    let engine = Engine::new(Log::default());
+    let sets: Vec<_> = case.change_sets.iter().map(from_spec).collect();
+    let tree = engine.merge(&sets).snapshot;
+    let draft = || Draft::new(tree.clone(), OriginId([9; 16]));
+    let mut tops = BTreeSet::new();
+    for node in nodes_of(&merge_spec::fold(&case.change_sets)) {
+        let Some(trashed) = tree.trashed(node).unwrap() else {
+            assert!(tree.is_visible(node).unwrap());
+            let refused = draft().restore(node, None, None).unwrap_err();
+            assert!(matches!(refused, DraftError::NotTrashed(_)), "{refused}");
+            continue;
+        };
+        assert!(!tree.is_visible(node).unwrap());
+        tops.insert(trashed.top);
+        let path = trashed.path.as_ref().expect("nothing here is too deep");
+        let found = tree.trashed_at(path).unwrap();
+        assert!(found.contains(&trashed), "{path} does not lead to {node}");
+        assert!(found.is_sorted_by(|newer, older| newer.by >= older.by));
+        let mut draft = draft();
+        match draft.restore(node, None, None) {
+            Ok(()) => {
+                assert_eq!(draft.path_of(node).unwrap().as_ref(), Some(path));
+            }
+            Err(DraftError::NameTaken { .. }) => {
+                let taken = tree.resolve(path).unwrap();
+                assert!(taken.is_some(), "nothing is at {path}");
+            }
+            Err(DraftError::PlaceGone { place, .. }) => {
+                assert!(tree.trashed(place).unwrap().is_some());
+            }
+            Err(error) => panic!("{error}"),
+        }
+        if draft.operations() == 0 {
+            let name = NodeName::new("restored").unwrap();
+            draft
+                .restore(node, Some(NodeId::ROOT), Some(&name))
+                .unwrap();
+            assert_eq!(
+                draft.path_of(node).unwrap().unwrap().to_string(),
+                "/restored"
+            );
+        }
+        let again = draft.restore(node, None, None).unwrap_err();
+        assert!(matches!(again, DraftError::NotTrashed(_)), "{again}");
+    }
+    let listed = tree.trash(None, usize::MAX).unwrap();
+    let listed: Vec<NodeId> = listed.iter().map(|trashed| trashed.node).collect();
+    assert_eq!(BTreeSet::from_iter(listed.clone()), tops);
+    assert_eq!(listed.len(), tops.len());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 48,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn all_that_is_in_the_trash_is_found_and_can_be_restored(
+        history in merge_spec::random::history()
+    ) {
+        check_trash(&history.case);
+    }
 }
 
 fn err(ran: &Ran) -> &str {

@@ -96,10 +96,11 @@ impl Telling<'_> {
             How::Remove => Outcome::Removed { by, seen },
             How::Emptied => Outcome::Emptied { by },
             How::HandBack { .. } => Outcome::HandedBack { by },
-            _ if seen || write.how != How::Move || write.parent == next.parent => {
-                Outcome::Replaced { by }
+            // Only a move loses to a move (M14).
+            How::Move if !seen && write.how == How::Move && write.parent != next.parent => {
+                Outcome::Overwritten { by }
             }
-            How::Add | How::ComeBack | How::Move => Outcome::Overwritten { by },
+            How::Add | How::ComeBack | How::Move => Outcome::Replaced { by },
         })
     }
 
@@ -134,7 +135,7 @@ impl Telling<'_> {
         self.record.parents.first().map(|write| write.stamp)
     }
 
-    /// Whether it was an add that wrote there: the name that it gives never counts as lost.
+    /// Whether it was an add that wrote there.
     fn is_by_add(&self, stamp: Stamp) -> bool {
         let mut parents = self.record.parents.iter();
         parents.any(|write| write.stamp == stamp && matches!(write.how, How::Add | How::ComeBack))
@@ -156,7 +157,12 @@ impl Telling<'_> {
             let outcome = match all.last() {
                 _ if Some(stamp) < self.added() => Outcome::BeforeAdd,
                 None => Outcome::Counts,
-                Some(next) if wrote == next.wrote || self.is_by_add(stamp) => {
+                // Names that adds give neither lose nor win (M14).
+                Some(next)
+                    if wrote == next.wrote
+                        || self.is_by_add(stamp)
+                        || self.is_by_add(next.stamp) =>
+                {
                     Outcome::Replaced { by: next.stamp }
                 }
                 Some(next) => self.replaced(next.stamp, stamp)?,
@@ -187,13 +193,16 @@ impl Telling<'_> {
         let (writes, uncounted) = newest_writes(self.view, place, &register)?;
         let left_out = writes.len().saturating_sub(self.limit);
         let mut told = Vec::new();
-        // The write right over the one that is looked at, and the nearest that is no inc.
-        let (mut over, mut set_over): (Option<&Write>, Option<&Write>) = (None, None);
+        // Of those over the one that is looked at: the nearest that is no inc, and the incs below
+        // that, the newest first.
+        let (mut set_over, mut incs_over): (Option<&Write>, Vec<&Write>) = (None, Vec::new());
         for write in writes.iter().take(self.limit) {
-            let next = match &write.what {
-                // What is no integer counts 0 for an inc, so that takes its place (M5).
-                Written::Set(Value::Int(_)) | Written::Inc(_) => set_over,
-                Written::Set(_) | Written::Unset => over,
+            let incs = incs_over.iter().rev().copied();
+            // What is no integer counts 0 for an inc (M5): that takes its place, and a value is lost.
+            let over: Vec<&Write> = match &write.what {
+                Written::Set(Value::Int(_)) | Written::Inc(_) => set_over.into_iter().collect(),
+                Written::Set(_) => incs.chain(set_over).collect(),
+                Written::Unset => set_over.into_iter().chain(incs).take(1).collect(),
             };
             told.push(ToldWrite {
                 stamp: write.stamp,
@@ -202,11 +211,14 @@ impl Telling<'_> {
                     Written::Unset => Wrote::Unset,
                     Written::Inc(delta) => Wrote::Inc(*delta),
                 },
-                outcome: self.property_outcome(write, next)?,
+                outcome: self.property_outcome(write, &over)?,
             });
-            over = Some(write);
-            if is_set(&write.what) {
-                set_over = Some(write);
+            match &write.what {
+                Written::Inc(_) => incs_over.push(write),
+                Written::Set(_) | Written::Unset => {
+                    set_over = Some(write);
+                    incs_over.clear();
+                }
             }
         }
         Ok(ItemHistory {
@@ -218,7 +230,10 @@ impl Telling<'_> {
         })
     }
 
-    fn property_outcome(&self, write: &Write, next: Option<&Write>) -> Result<Outcome, ReadError> {
+    /// What became of a write over which these came to lie: of them it lost to the first that had
+    /// not seen it and left something else.
+    fn property_outcome(&self, write: &Write, over: &[&Write]) -> Result<Outcome, ReadError> {
+        let next = over.first();
         if self.node != NodeId::ROOT && Some(write.stamp) < self.added() {
             return Ok(Outcome::BeforeAdd);
         }
@@ -232,18 +247,21 @@ impl Telling<'_> {
         {
             return Ok(Outcome::Emptied { by: emptied.stamp });
         }
-        match next {
-            None => Ok(Outcome::Counts),
-            Some(next) if is_set(&write.what) && write.what == next.what => {
-                Ok(Outcome::Replaced { by: next.stamp })
+        let Some(next) = next else {
+            return Ok(Outcome::Counts);
+        };
+        for other in over {
+            let lossless = match (&write.what, &other.what) {
+                (Written::Unset, Written::Inc(_)) => true,
+                (Written::Inc(_), _) => false,
+                (what, other) => what == other,
+            };
+            if !lossless && !self.seen(other.stamp, write.stamp)? {
+                return Ok(Outcome::Overwritten { by: other.stamp });
             }
-            Some(next) => self.replaced(next.stamp, write.stamp),
         }
+        Ok(Outcome::Replaced { by: next.stamp })
     }
-}
-
-fn is_set(what: &Written) -> bool {
-    !matches!(what, Written::Inc(_))
 }
 
 fn wrote(write: &ParentWrite) -> Wrote {
