@@ -53,7 +53,8 @@ pub(crate) fn note(
         .map(|head| head.seen.clone())
         .unwrap_or_default();
     let mut learn = |other: OriginId, up_to: Time, seen: &mut Arc<Knowledge>| {
-        if other != origin && seen.get(&other).is_none_or(|known| *known < up_to) {
+        let known = seen.get(&other).copied().unwrap_or_default();
+        if other != origin && known < up_to {
             Arc::make_mut(seen).insert(other, up_to);
             overlay.put(
                 key::seen(repo, origin, other, set.id.time),
@@ -89,10 +90,8 @@ pub(crate) fn note(
     for id in indirect {
         for other in heads.keys().copied().collect::<Vec<_>>() {
             let up_to = seen_of(overlay, id, other)?;
-            if up_to > Time(0)
-                && other != origin
-                && seen.get(&other).is_none_or(|known| *known < up_to)
-            {
+            let known = seen.get(&other).copied().unwrap_or_default();
+            if other != origin && known < up_to {
                 Arc::make_mut(&mut seen).insert(other, up_to);
                 overlay.put(
                     key::seen(repo, origin, other, set.id.time),
