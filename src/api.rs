@@ -4,7 +4,9 @@
 //! comes back becomes JSON. `docs/reference/http-api.md` describes every route. It listens on
 //! loopback; elsewhere it asks for a bearer token, and web pages are kept out (`guard`).
 
+mod conflicts;
 mod error;
+mod explain;
 mod guard;
 mod import;
 mod log;
@@ -15,6 +17,8 @@ mod request;
 mod save;
 mod status;
 mod stream;
+mod told;
+mod trash;
 mod watch;
 
 use std::io;
@@ -46,6 +50,10 @@ pub const WATCHES_MAX: usize = 256;
 pub const IMPORTS_MAX: usize = 4;
 /// Most change sets that one request for the log gives.
 pub const LOG_MAX: usize = 100_000;
+/// Most nodes that one request for the trash gives.
+pub const TRASH_MAX: usize = 10_000;
+/// Most conflicts that one request for them gives.
+pub const CONFLICTS_MAX: usize = 10_000;
 /// Most children that `GET /v1/node` lists.
 pub const NODE_CHILDREN_MAX: usize = 1_000;
 
@@ -160,7 +168,12 @@ fn router(shared: Shared, guard: guard::Guard) -> Router {
         .route("/v1/node", get(read::node))
         .route("/v1/refs", get(read::refs))
         .route("/v1/import", post(import::import))
+        .route("/v1/trash", get(trash::list))
+        .route("/v1/restore", post(trash::restore))
+        .route("/v1/conflicts", get(conflicts::list))
+        .route("/v1/dismiss", post(conflicts::dismiss))
         .route("/v1/log", get(log::log))
+        .route("/v1/explain", get(explain::explain))
         .route("/v1/watch", get(watch::watch))
         .route("/v1/status", get(status::status))
         .route("/v1/peers", get(status::peers))

@@ -5,7 +5,9 @@
 
 mod apply;
 mod client;
+mod conflicts;
 mod duration;
+mod explain;
 mod export;
 mod get;
 mod import;
@@ -15,6 +17,7 @@ mod logging;
 mod operation;
 mod peers;
 mod refs;
+mod restore;
 mod serve;
 mod status;
 mod text;
@@ -63,9 +66,12 @@ enum Command {
     Tree(tree::Tree),
     Get(get::Get),
     Refs(refs::Refs),
+    Restore(restore::Restore),
     Import(import::Import),
     Export(export::Export),
     Log(log::Log),
+    Explain(explain::Explain),
+    Conflicts(conflicts::Conflicts),
     Watch(watch::Watch),
     Status(status::Status),
     Peers(peers::Peers),
@@ -149,9 +155,12 @@ fn run(command: Command, out: &mut dyn Write) -> anyhow::Result<()> {
         Command::Tree(command) => command.run(out),
         Command::Get(command) => command.run(out),
         Command::Refs(command) => command.run(out),
+        Command::Restore(command) => command.run(out),
         Command::Import(command) => command.run(out),
         Command::Export(command) => command.run(out),
         Command::Log(command) => command.run(out),
+        Command::Explain(command) => command.run(out),
+        Command::Conflicts(command) => command.run(out),
         Command::Watch(command) => command.run(out),
         Command::Status(command) => command.run(out),
         Command::Peers(command) => command.run(out),

@@ -51,8 +51,9 @@ pub mod replica;
 pub mod storage;
 
 pub use merge::{
-    Change, ChangedItem, Child, ChildCursor, Draft, DraftError, Heads, Item, NodeInfo, ReadError,
-    ReadTree, Snapshot, StateDigest,
+    Change, ChangedItem, Child, ChildCursor, Draft, DraftError, Explanation, Heads, Item,
+    ItemHistory, ItemValue, NodeInfo, Outcome, ReadError, ReadTree, Snapshot, StateDigest,
+    ToldWrite, TrashCursor, Trashed, Wrote,
 };
 pub use model::script::Place;
 pub use model::{
@@ -61,8 +62,8 @@ pub use model::{
 };
 #[cfg(feature = "net")]
 pub use peer::{
-    ChangeSetInfo, CloseError, CommitEvent, CreateTokenError, Durability, Event, ImportError,
-    ImportFailure, ImportReport, JoinError, JoinToken, Log, LogEntry, LogError, Observer,
-    OpenError, Peer, PeerInfo, PeerOptions, PeerStatus, Receipt, RepoStatus, SaveError, Session,
-    SessionError, Target, TreeFormat, WaitError,
+    ChangeSetInfo, ChangeSets, CloseError, CommitEvent, CreateTokenError, Durability, Event,
+    ImportError, ImportFailure, ImportReport, JoinError, JoinToken, Log, LogEntry, LogError,
+    Observer, OpenError, Peer, PeerInfo, PeerOptions, PeerStatus, Receipt, RepoStatus, SaveError,
+    Session, SessionError, Target, TreeFormat, WaitError,
 };

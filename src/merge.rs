@@ -19,6 +19,7 @@ mod conflict;
 mod counters;
 mod digest;
 mod draft;
+mod explain;
 mod pass;
 mod read;
 mod register;
@@ -27,6 +28,7 @@ mod settle;
 mod snapshot;
 mod state;
 mod structure;
+mod trash;
 mod view;
 mod write;
 
@@ -35,11 +37,15 @@ use std::sync::Arc;
 pub use counters::MergeCounters;
 pub use digest::StateDigest;
 pub use draft::{ChangedItem, Draft, DraftError, Item};
+pub use explain::{
+    Explanation, ItemHistory, ItemValue, Outcome, ToldWrite, WRITES_TOLD_MAX, Wrote,
+};
 pub use read::{Child, ChildCursor, NodeInfo, ReadTree};
 pub(crate) use register::remembers;
 pub use settle::Change;
 pub use snapshot::Snapshot;
 pub use state::{Checkpoint, Heads, OLD_BYTES_MAX, State, Version};
+pub use trash::{TrashCursor, TrashCursorError, Trashed};
 pub use view::{ReadError, View};
 
 use crate::model::{ChangeSet, ChangeSetId, OriginId, Sequence};

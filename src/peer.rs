@@ -7,7 +7,9 @@
 //! HTTP and the command line are left to the floors above.
 
 mod admit;
+mod change_sets;
 mod clock;
+mod conflicts;
 mod connection;
 mod core;
 mod dial;
@@ -31,6 +33,7 @@ mod tests;
 mod tree;
 mod verify;
 
+pub use self::change_sets::ChangeSets;
 pub use self::directory::{DirectoryError, FORMAT_VERSION};
 pub use self::error::{
     CloseError, CreateTokenError, ImportError, JoinError, LogError, OpenError, SaveError,

@@ -66,6 +66,14 @@ impl ApiError {
         self
     }
 
+    /// With one more member, unless it has that already.
+    pub(super) fn or_with(self, name: &str, value: impl Into<Value>) -> Self {
+        match self.body.contains_key(name) {
+            true => self,
+            false => self.with(name, value),
+        }
+    }
+
     /// The text before what happened, for instance the line it happened in.
     pub(super) fn prefixed(mut self, prefix: impl Display) -> Self {
         let text = self.body["error"].as_str().unwrap_or_default();

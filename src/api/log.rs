@@ -101,6 +101,8 @@ fn next_line(history: &mut Log, members: &Snapshot) -> Result<Option<String>, Lo
         "time": rfc3339(entry.id.time),
         "message": entry.message.as_deref(),
         "operations": entry.operations,
+        "all_or_nothing": entry.all_or_nothing,
+        "voided": entry.voided,
     });
     Ok(Some(format!("{line}\n")))
 }

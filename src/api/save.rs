@@ -1,4 +1,4 @@
-//! `POST /v1/apply`: saves from operation lines.
+//! Saves: `POST /v1/apply` makes them from operation lines, and [`save`] is how any is made.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use super::request::{Asked, blocking, check_length, too_long, turn};
 use super::{APPLY_BYTES_MAX, Shared};
 use crate::model::id::RepoId;
 use crate::model::script::{self, ScriptSave};
-use crate::peer::{Peer, Receipt, SaveError};
+use crate::peer::{Peer, Receipt, SaveError, Session};
 
 /// How long a save is tried again on newer states when somebody changed the same things between
 /// its snapshot and its turn. Whoever asks for it over HTTP has seen neither.
@@ -26,6 +26,18 @@ const TRY_FOR: Duration = Duration::from_secs(3);
 pub(super) struct Query {
     message: Option<String>,
     overwrite: bool,
+    all_or_nothing: bool,
+}
+
+/// How something is saved.
+#[derive(Clone, Debug)]
+pub(super) struct How {
+    /// What the author has to say about it.
+    pub(super) message: Option<String>,
+    /// Whether also over what somebody else has changed a moment ago.
+    pub(super) overwrite: bool,
+    /// Whether it has effect whole or not at all (M13).
+    pub(super) all_or_nothing: bool,
 }
 
 /// Makes the saves of a script, one after the other, up to the first that is refused.
@@ -60,12 +72,17 @@ pub(super) async fn apply(
             "write at least one operation line",
         ));
     }
+    let how = How {
+        message: query.message,
+        overwrite: query.overwrite,
+        all_or_nothing: query.all_or_nothing,
+    };
     let _turn = turn(&shared.requests).await?;
     let handle = Handle::current();
     let saved = blocking(move || {
         let mut saved: Vec<Value> = Vec::new();
-        for save in &saves {
-            match one(&shared.peer, &handle, save, &query) {
+        for script in &saves {
+            match one(&shared.peer, &handle, script, &how) {
                 Ok(receipt) => saved.push(receipt_json(&receipt)),
                 Err(error) => return Err(error.with("saved", saved)),
             }
@@ -79,27 +96,36 @@ pub(super) async fn apply(
 }
 
 /// One save; its errors say in which line.
-fn one(
+fn one(peer: &Peer, handle: &Handle, script: &ScriptSave, how: &How) -> Result<Receipt, ApiError> {
+    let first = script.operations.first().map_or(1, |(line, _)| *line);
+    save(peer, handle, how, &|session| {
+        for (line, operation) in &script.operations {
+            let refused = |error| ApiError::from(error).with("line", *line);
+            session.apply(operation).map_err(refused)?;
+        }
+        Ok(())
+    })
+    .map_err(|error| error.or_with("line", first))
+}
+
+/// Gathers operations in a session of `main` and saves them; again, on a newer state, as long as
+/// somebody else was faster.
+pub(super) fn save(
     peer: &Peer,
     handle: &Handle,
-    save: &ScriptSave,
-    query: &Query,
+    how: &How,
+    gather: &dyn Fn(&mut Session) -> Result<(), ApiError>,
 ) -> Result<Receipt, ApiError> {
-    let first = save.operations.first().map_or(1, |(line, _)| *line);
-    let at = |line: usize, error: ApiError| error.with("line", line);
     let begun = now();
     loop {
         let mut progress = peer.progress();
         let mut session = peer.session_in(RepoId::MAIN);
-        session.overwrite(query.overwrite);
-        if let Some(message) = &query.message {
+        session.overwrite(how.overwrite);
+        session.all_or_nothing(how.all_or_nothing);
+        if let Some(message) = &how.message {
             session.set_message(message)?;
         }
-        for (line, operation) in &save.operations {
-            session
-                .apply(operation)
-                .map_err(|error| at(*line, error.into()))?;
-        }
+        gather(&mut session)?;
         let version = session.snapshot().version();
         match handle.block_on(session.save()) {
             Ok(receipt) => return Ok(receipt),
@@ -116,7 +142,7 @@ fn one(
                 // If nothing newer comes, the next try says why.
                 let _ = handle.block_on(async { tokio::time::timeout(left, newer).await });
             }
-            Err(error) => return Err(at(first, error.into())),
+            Err(error) => return Err(error.into()),
         }
     }
 }
@@ -131,5 +157,6 @@ pub(super) fn receipt_json(receipt: &Receipt) -> Value {
     json!({
         "id": receipt.id.to_string(),
         "sequence": receipt.sequence.0,
+        "voided": receipt.voided,
     })
 }

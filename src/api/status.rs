@@ -79,7 +79,7 @@ fn status_json(status: &PeerStatus) -> Value {
         "heads": applied_text(main),
         "digest": main.digest.to_string(),
         "held": status.state.held,
-        "conflicts": main.merge.clashes,
+        "conflicts": status.conflicts,
         "peers": peers,
         "counters": counters,
         "repositories": repositories,
@@ -197,6 +197,7 @@ fn metrics_text(status: &PeerStatus) -> String {
     gauge("isolated", status.isolated.into());
     gauge("disk_bytes", status.disk_bytes);
     gauge("warnings", warnings(status).len() as u64);
+    gauge("conflicts", status.conflicts.unwrap_or_default());
     gauge("peers", status.peers.len() as u64);
     let connected = status.peers.iter().filter(|peer| peer.connected).count();
     gauge("peers_connected", connected as u64);

@@ -102,11 +102,17 @@ fn describe(event: &CommitEvent, members: &Snapshot) -> Result<Value, ReadError>
     for change in &event.changes {
         changes.push(change_json(&event.snapshot, change)?);
     }
+    let voided: Vec<Value> = event
+        .voided
+        .iter()
+        .map(|(id, voided)| json!({"id": id.to_string(), "voided": voided}))
+        .collect();
     Ok(json!({
         "event": "commit",
         "repo": event.repo.name(),
         "change_sets": sets,
         "changes": changes,
+        "voided": voided,
         "durable": event.durable,
         "digest": event.snapshot.digest().to_string(),
     }))

@@ -3,6 +3,8 @@
 use std::io::{Read as _, Write};
 use std::path::PathBuf;
 
+use serde_json::Value;
+
 use super::Failure;
 use super::client::{Daemon, Query, refusal};
 use crate::model::script;
@@ -35,6 +37,10 @@ pub(crate) struct Saving {
     /// Save even if somebody has changed the same things a moment ago
     #[arg(long)]
     overwrite: bool,
+    /// Let the save have its effect whole or not at all: none, as long as a save of another replica
+    /// makes any of its operations void or its names clash
+    #[arg(long)]
+    all_or_nothing: bool,
     /// Print JSON: one object a save
     #[arg(long)]
     json: bool,
@@ -90,6 +96,67 @@ impl Apply {
 }
 
 impl Saving {
+    /// The parameters that say how to save.
+    fn query(&self) -> Query<'static> {
+        let mut query: Query<'_> = Vec::new();
+        if let Some(message) = &self.message {
+            query.push(("message", message.clone()));
+        }
+        if self.overwrite {
+            query.push(("overwrite", "true".into()));
+        }
+        if self.all_or_nothing {
+            query.push(("all_or_nothing", "true".into()));
+        }
+        query
+    }
+
+    /// Makes a save that is no script: what it is about is in `query`.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    pub(crate) fn post(
+        &self,
+        path: &str,
+        mut query: Query<'_>,
+        body: &str,
+    ) -> anyhow::Result<Value> {
+        query.extend(self.query());
+        self.daemon.post(path, query, body)?.json()
+    }
+
+    /// Prints what the daemon says of a save: its id, or all of it as JSON.
+    ///
+    /// # Errors
+    /// If `out` can not be written to.
+    pub(crate) fn print(&self, save: &Value, out: &mut dyn Write) -> anyhow::Result<()> {
+        if self.json {
+            writeln!(out, "{save}")?;
+        } else {
+            writeln!(out, "{}", super::text::member(save, "id"))?;
+        }
+        if save["voided"] == true {
+            out.flush()?;
+            writeln!(
+                std::io::stderr(),
+                "leveret: {} is saved and has no effect: it is all or nothing, and something that \
+                 was merged meanwhile is in its way; `leveret conflicts` shows it",
+                super::text::member(save, "id")
+            )?;
+        }
+        Ok(())
+    }
+
+    /// The daemon that saves.
+    pub(crate) fn daemon(&self) -> &Daemon {
+        &self.daemon
+    }
+
+    /// Whether JSON is wanted.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Saves a script and prints the ids. `lines` says whether the user knows it as lines.
     ///
     /// # Errors
@@ -108,23 +175,12 @@ impl Saving {
             };
             return Err(Failure::error(what, "correct it and try again"));
         }
-        let mut query: Query<'_> = Vec::new();
-        if let Some(message) = self.message {
-            query.push(("message", message));
-        }
-        if self.overwrite {
-            query.push(("overwrite", "true".into()));
-        }
-        let answer = self.daemon.post_any("/v1/apply", query, script)?;
+        let answer = self.daemon.post_any("/v1/apply", self.query(), script)?;
         let ok = answer.is_ok();
         let answer = answer.json()?;
         let saved = answer["saved"].as_array().cloned().unwrap_or_default();
         for save in &saved {
-            if self.json {
-                writeln!(out, "{save}")?;
-            } else {
-                writeln!(out, "{}", super::text::member(save, "id"))?;
-            }
+            self.print(save, out)?;
         }
         if ok {
             return Ok(());

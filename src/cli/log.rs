@@ -50,6 +50,12 @@ impl Log {
                 member(&entry, "id"),
                 member(&entry, "time")
             )?;
+            if entry["all_or_nothing"] == true {
+                write!(out, ", all or nothing")?;
+            }
+            if entry["voided"] == true {
+                write!(out, ": voided")?;
+            }
             if !entry["message"].is_null() {
                 write!(out, "  {}", member(&entry, "message"))?;
             }

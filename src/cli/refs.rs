@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::client::{Daemon, Repository};
-use super::text::member;
+use super::text::{member, node_key};
 
 /// Print which properties refer to a node
 #[derive(clap::Args)]
@@ -21,12 +21,10 @@ pub(crate) struct Refs {
 
 impl Refs {
     pub(crate) fn run(self, out: &mut dyn Write) -> anyhow::Result<()> {
-        let key = if self.node.starts_with('/') {
-            "path"
-        } else {
-            "id"
-        };
-        let query = vec![(key, self.node), ("repo", self.repository.name())];
+        let query = vec![
+            (node_key(&self.node), self.node),
+            ("repo", self.repository.name()),
+        ];
         let answer = self.daemon.get("/v1/refs", query)?.json()?;
         if self.json {
             writeln!(out, "{answer}")?;

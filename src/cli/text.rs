@@ -39,6 +39,11 @@ pub(crate) fn author(set: &Value) -> String {
     }
 }
 
+/// The parameter that names a node: its path, or its id.
+pub(crate) fn node_key(node: &str) -> &'static str {
+    if node.starts_with('/') { "path" } else { "id" }
+}
+
 /// At most so many characters of a text, with an ellipsis where it was cut.
 pub(crate) fn clipped(text: &str, max: usize) -> String {
     if text.chars().count() <= max {

@@ -100,7 +100,15 @@ fn commit(event: &Value) -> String {
     if changes.len() > CHANGES_MAX {
         out.push_str(&format!("  … and {} more", changes.len() - CHANGES_MAX));
     }
-    if changes.is_empty() {
+    for set in list("voided") {
+        let again = if set["voided"] == true {
+            ""
+        } else {
+            "no longer "
+        };
+        out.push_str(&format!("  {again}voided {}", member(set, "id")));
+    }
+    if changes.is_empty() && list("voided").is_empty() {
         out.push_str("  (no visible change)");
     }
     out
@@ -165,6 +173,16 @@ mod tests {
         assert_eq!(
             sentence(&event),
             "01:01:01.000  from cdcdcdcd  \"two\u{fffd}lines\"  +/a  /b n=\"x\"  /b m unset"
+        );
+        let event = json!({
+            "event": "commit",
+            "change_sets": [{"id": "x", "author_name": "n", "local": true}],
+            "changes": [],
+            "voided": [{"id": "y", "voided": true}, {"id": "z", "voided": false}],
+        });
+        assert_eq!(
+            sentence(&event),
+            "-  saved here  voided y  no longer voided z"
         );
     }
 }

@@ -6,8 +6,11 @@
 //! until [`Draft::finish`] puts the real one in.
 
 mod changed;
+mod check;
+mod dismiss;
 mod error;
 mod order;
+mod restore;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,18 +18,19 @@ use std::sync::Arc;
 pub use changed::{ChangedItem, Item};
 pub use error::DraftError;
 
+use self::check::check_depth;
 use super::counters::MergeCounters;
-use super::read::{ReadTree, child_by_name, child_by_step, standing};
+use super::read::{ReadTree, child_by_name, standing};
 use super::snapshot::Snapshot;
 use super::structure::{Arrivals, Author, Evaluator, Seen, way_up};
 use super::view::{self, Overlay, ReadError, View, last_of_layers, scan_layers};
 use super::{settle, write};
 use crate::codec::record::Record;
 use crate::codec::state_key::Key;
-use crate::model::limits::{MESSAGE_BYTES_MAX, OPERATIONS_MAX, PATH_DEPTH_MAX, PROPERTIES_MAX};
+use crate::model::limits::{MESSAGE_BYTES_MAX, OPERATIONS_MAX};
 use crate::model::script::{PathOperation, Place};
 use crate::model::{
-    ChangeSetId, NodeId, NodeName, NodePath, Operation, OriginId, PathStep, PropertyName, RepoId,
+    ChangeSetId, ConflictId, NodeId, NodeName, Operation, OriginId, PathStep, PropertyName, RepoId,
     Stamp, Time, Value,
 };
 
@@ -41,6 +45,9 @@ pub struct Draft {
     touched: BTreeSet<(NodeId, Item)>,
     message: Option<Arc<str>>,
     overwrite: bool,
+    all_or_nothing: bool,
+    /// The conflicts that can still be dismissed, once one is.
+    open: Option<BTreeSet<ConflictId>>,
 }
 
 impl View for Draft {
@@ -88,6 +95,8 @@ impl Draft {
             touched: BTreeSet::new(),
             message: None,
             overwrite: false,
+            all_or_nothing: false,
+            open: None,
         }
     }
 
@@ -309,6 +318,18 @@ impl Draft {
         self.overwrite = yes;
     }
 
+    /// Whether the save has no effect at all where any of its operations would have none, or would
+    /// make a name clash (M13). That can come about later, and be taken back, as others' saves
+    /// arrive that are older.
+    pub fn all_or_nothing(&mut self, yes: bool) {
+        self.all_or_nothing = yes;
+    }
+
+    /// Whether it is all or nothing.
+    pub fn is_all_or_nothing(&self) -> bool {
+        self.all_or_nothing
+    }
+
     /// The message, if there is one.
     pub fn message(&self) -> Option<Arc<str>> {
         self.message.clone()
@@ -394,88 +415,6 @@ impl Draft {
         self.changed.extend(changed);
         self.bytes += operation.weight();
         self.operations.push(operation);
-        Ok(())
-    }
-
-    fn at(&self, path: &NodePath) -> Result<NodeId, DraftError> {
-        self.resolve(path)?
-            .ok_or_else(|| DraftError::NoSuchPath(path.clone()))
-    }
-
-    fn path(&self, node: NodeId) -> Result<NodePath, DraftError> {
-        self.path_of(node)?.ok_or(DraftError::NoSuchNode(node))
-    }
-
-    /// The parent and name that the path of a new node says.
-    fn new_place(
-        &self,
-        path: &NodePath,
-        what: &'static str,
-    ) -> Result<(NodeId, NodeName), DraftError> {
-        let Some((parent, last)) = path.split_last() else {
-            return Err(DraftError::Root(what));
-        };
-        match last {
-            PathStep::Plain(name) => Ok((self.at(&parent)?, name.clone())),
-            PathStep::Exact(..) => Err(DraftError::ReservedName(last.to_string())),
-        }
-    }
-
-    fn check_visible(&self, node: NodeId) -> Result<(), DraftError> {
-        if self.is_visible(node)? {
-            Ok(())
-        } else {
-            Err(DraftError::NoSuchNode(node))
-        }
-    }
-
-    fn check_node(&self, node: NodeId, what: &'static str) -> Result<(), DraftError> {
-        if node == NodeId::ROOT {
-            return Err(DraftError::Root(what));
-        }
-        self.check_visible(node)
-    }
-
-    fn check_new(&mut self, parent: NodeId, name: &NodeName) -> Result<(), DraftError> {
-        let way = way_up(self, parent, Stamp::MAX)?;
-        if way.end != super::structure::End::Root {
-            return Err(DraftError::NoSuchNode(parent));
-        }
-        check_depth(way.nodes.len() + 1)?;
-        if child_by_name(self, parent, name)?.is_some() {
-            return Err(DraftError::NameTaken {
-                parent: self.path(parent)?,
-                name: name.clone(),
-            });
-        }
-        self.touched.insert((parent, Item::Child(name.clone())));
-        Ok(())
-    }
-
-    fn check_property(&self, node: NodeId, property: &PropertyName) -> Result<(), DraftError> {
-        self.check_visible(node)?;
-        let Some(record) = view::node(self, node)? else {
-            return Ok(());
-        };
-        if record.properties.len() + record.outside as usize >= PROPERTIES_MAX
-            && self.property(node, property)?.is_none()
-            && self.properties(node)?.len() >= PROPERTIES_MAX
-        {
-            return Err(DraftError::TooManyProperties(self.path(node)?));
-        }
-        Ok(())
-    }
-
-    fn sibling(&self, parent: NodeId, step: &PathStep) -> Result<NodeId, DraftError> {
-        child_by_step(self, parent, step)?
-            .ok_or_else(|| DraftError::NoSuchSibling(step.to_string()))
-    }
-}
-
-fn check_depth(depth: usize) -> Result<(), DraftError> {
-    if depth > PATH_DEPTH_MAX {
-        Err(DraftError::TooDeep { depth })
-    } else {
         Ok(())
     }
 }

@@ -1,12 +1,16 @@
 //! The tree as people see it: names, paths, order, values. Of a snapshot, or of a draft.
 
+use super::explain::{self, Explanation, ItemHistory};
 use super::settle::{self, Standing};
 use super::structure::{End, way_up};
+use super::trash::{self, TrashCursor, Trashed};
 use super::view::{self, ReadError, View};
 use crate::codec::record::{ChildEntry, Record};
 use crate::codec::state_key::{self as key, Key};
 use crate::model::order::effective_key;
-use crate::model::{NodeId, NodeName, NodePath, PathStep, PropertyName, Stamp, Value};
+use crate::model::{
+    ChangeSetId, ConflictItem, NodeId, NodeName, NodePath, PathStep, PropertyName, Stamp, Value,
+};
 
 /// A visible node.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,7 +48,8 @@ pub(super) struct Namesake {
     placed: Stamp,
 }
 
-/// Reads of one state of a tree. Only what is visible is found: not the trash.
+/// Reads of one state of a tree. Only what is visible is found, not the trash, but by the methods
+/// that say so.
 pub trait ReadTree {
     /// The records it reads.
     fn view(&self) -> &dyn View;
@@ -100,6 +105,16 @@ pub trait ReadTree {
             name: Some(name),
             shown,
         }))
+    }
+
+    /// Whether a visible node is `top` or below it.
+    ///
+    /// # Errors
+    /// If it can not be read.
+    fn lies_below(&self, node: NodeId, top: NodeId) -> Result<bool, ReadError> {
+        let way = way_up(self.view(), node, Stamp::MAX)?;
+        let passes = top == NodeId::ROOT || way.nodes.iter().any(|(above, _)| *above == top);
+        Ok(passes && way.end == End::Root)
     }
 
     /// The path of a visible node: one that resolves to it.
@@ -217,6 +232,75 @@ pub trait ReadTree {
             }
         }
         Ok(children)
+    }
+
+    /// At most `limit` of the nodes that are in the trash, after a place in that list: the newest
+    /// first. What is below them, and in the trash only along with them, is not listed. Reads all
+    /// of the trash.
+    ///
+    /// # Errors
+    /// If it can not be read.
+    fn trash(&self, after: Option<TrashCursor>, limit: usize) -> Result<Vec<Trashed>, ReadError> {
+        trash::list(self, after, limit)
+    }
+
+    /// What there is to say of a node in the trash, be it by itself or with one above it; nothing
+    /// of one that is visible or not known.
+    ///
+    /// # Errors
+    /// If it can not be read.
+    fn trashed(&self, node: NodeId) -> Result<Option<Trashed>, ReadError> {
+        trash::trashed(self, node)
+    }
+
+    /// The nodes in the trash, by themselves or with one above them, to which a path led before
+    /// they went there: those that went last come first.
+    ///
+    /// # Errors
+    /// If they can not be read.
+    fn trashed_at(&self, path: &NodePath) -> Result<Vec<Trashed>, ReadError> {
+        trash::at(self, path)
+    }
+
+    /// Why a node is as it is, be it visible or in the trash: of each of its items the value, and
+    /// what became of the newest `limit` writes to it, at most
+    /// [`WRITES_TOLD_MAX`](super::WRITES_TOLD_MAX); nothing if no such node is known.
+    ///
+    /// # Errors
+    /// If it can not be read.
+    fn explain(&self, node: NodeId, limit: usize) -> Result<Option<Explanation>, ReadError> {
+        explain::explain(self, node, limit)
+    }
+
+    /// The items of a node that were ever written, in the order of [`Explanation::items`]; nothing
+    /// if no such node is known.
+    ///
+    /// # Errors
+    /// If they can not be read.
+    fn items(&self, node: NodeId) -> Result<Option<Vec<ConflictItem>>, ReadError> {
+        explain::items(self.view(), node)
+    }
+
+    /// As [`ReadTree::explain`], of one item.
+    ///
+    /// # Errors
+    /// If it can not be read.
+    fn explain_item(
+        &self,
+        node: NodeId,
+        item: &ConflictItem,
+        limit: usize,
+    ) -> Result<ItemHistory, ReadError> {
+        explain::item(self.view(), node, item, limit)
+    }
+
+    /// Whether an all-or-nothing change set is voided: it counts as if it had no operations (M13).
+    ///
+    /// # Errors
+    /// If it can not be read.
+    fn is_voided(&self, id: ChangeSetId) -> Result<bool, ReadError> {
+        let record = self.view().get(&key::structural(self.view().repo(), id))?;
+        Ok(matches!(record, Some(Record::Structural(set)) if set.voided))
     }
 
     /// The visible nodes that refer to a node, and by which property. The node may be gone.

@@ -160,6 +160,9 @@ pub enum SessionError {
     /// No node is there.
     #[error("there is no node {0}")]
     NotFound(String),
+    /// Nothing in the trash was there.
+    #[error("nothing in the trash was {0}")]
+    NotInTrash(String),
     /// The root is always there.
     #[error("the root can not be added or moved")]
     IsRoot,

@@ -11,7 +11,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use super::change_sets::ChangeSets;
 use super::clock;
+use super::conflicts::OpenConflicts;
 use super::core::{Core, Input};
 use super::dial::Dialler;
 use super::error::{CloseError, CreateTokenError, LogError, OpenError, SessionError, WaitError};
@@ -51,6 +53,7 @@ pub(super) struct Inner {
     /// Taken by whoever closes.
     pub(super) threads: Mutex<Option<Vec<JoinHandle<()>>>>,
     pub(super) listen: Option<SocketAddr>,
+    pub(super) conflicts: Arc<OpenConflicts>,
 }
 
 impl Peer {
@@ -195,6 +198,11 @@ impl Peer {
     ) -> Result<Log, LogError> {
         let snapshot = self.snapshot_in(repo);
         Log::new(snapshot, self.inner.core.store(), before, below)
+    }
+
+    /// Reads single change sets of a repository from its history.
+    pub fn change_sets(&self, repo: RepoId) -> ChangeSets {
+        ChangeSets::new(repo, self.inner.core.store())
     }
 
     /// Imports a tree in its JSON form below a node of the main repository.

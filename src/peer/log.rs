@@ -9,12 +9,10 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::change_sets::ChangeSets;
 use super::error::LogError;
-use crate::codec::{change_set, journal, key};
 use crate::merge::{Heads, ReadTree, Snapshot};
-use crate::model::{
-    ChangeSet, ChangeSetId, NodeId, Operation, OriginId, PublicKey, RepoId, Sequence,
-};
+use crate::model::{ChangeSet, ChangeSetId, NodeId, Operation, OriginId, PublicKey, Sequence};
 use crate::storage::Storage;
 
 /// Journal records that are read at a time of one origin.
@@ -37,17 +35,19 @@ pub struct LogEntry {
     pub message: Option<Arc<str>>,
     /// How many operations it has.
     pub operations: usize,
+    /// Whether they have effect together or not at all (M13).
+    pub all_or_nothing: bool,
+    /// Whether they have none, in the state that the walk began with.
+    pub voided: bool,
 }
 
 /// Walks through a repository's history, from a point back to its beginning.
 pub struct Log {
-    repo: RepoId,
     snapshot: Snapshot,
-    store: Arc<dyn Storage>,
+    sets: ChangeSets,
     heap: BinaryHeap<Newest>,
     /// What was read of each origin and not used yet, the newest at the end.
     pages: BTreeMap<OriginId, Vec<Arc<ChangeSet>>>,
-    authors: BTreeMap<OriginId, Option<PublicKey>>,
     /// Only what touches this node or one below it.
     below: Option<NodeId>,
 }
@@ -87,18 +87,16 @@ impl Log {
     ) -> Result<Self, LogError> {
         let heads: Heads = snapshot.heads().clone();
         let mut log = Self {
-            repo: snapshot.repo(),
+            sets: ChangeSets::new(snapshot.repo(), store),
             snapshot,
-            store,
             heap: BinaryHeap::new(),
             pages: BTreeMap::new(),
-            authors: BTreeMap::new(),
             below: below.filter(|node| *node != NodeId::ROOT),
         };
         for (origin, head) in heads {
             let stored = log.wait_for(origin, head.sequence)?;
             let last = match before {
-                Some(before) => log.last_below(origin, stored, before)?,
+                Some(before) => log.sets.last_below(origin, stored, before)?,
                 None => stored,
             };
             log.refill(origin, last)?;
@@ -117,9 +115,11 @@ impl Log {
         Ok(Some(LogEntry {
             id: set.id,
             sequence: set.sequence,
-            author: self.author(set.id.origin)?,
+            author: self.sets.author(set.id.origin)?,
             message: set.message.clone(),
             operations: set.operations.len(),
+            all_or_nothing: set.all_or_nothing,
+            voided: set.all_or_nothing && self.snapshot.is_voided(set.id)?,
         }))
     }
 
@@ -149,7 +149,7 @@ impl Log {
         let first = Sequence(last.0.saturating_sub(PAGE - 1).max(1));
         let mut page = Vec::new();
         for sequence in first.0..=last.0 {
-            page.push(self.read(origin, Sequence(sequence))?);
+            page.push(self.sets.read(origin, Sequence(sequence))?);
         }
         let newest = page.pop().expect("a page has at least one change set");
         self.heap.push(Newest(newest));
@@ -157,68 +157,18 @@ impl Log {
         Ok(())
     }
 
-    fn read(&self, origin: OriginId, sequence: Sequence) -> Result<Arc<ChangeSet>, LogError> {
-        let place = || format!("{} {origin} {sequence}", self.repo.name());
-        let bytes = self.store.get(&key::journal(self.repo, origin, sequence))?;
-        let bytes = bytes.ok_or_else(|| LogError::Damaged {
-            place: place(),
-            reason: "it is missing".into(),
-        })?;
-        journal::decode(&bytes)
-            .and_then(|record| change_set::decode(record.body))
-            .map(Arc::new)
-            .map_err(|error| LogError::damaged(place(), &error))
-    }
-
     /// The last number that is in the journal, up to `head`. In relaxed durability the state is
     /// ahead of the journal for the time of a commit: that is waited for. What a failed store
     /// keeps from ever coming is not listed.
     fn wait_for(&self, origin: OriginId, head: Sequence) -> Result<Sequence, LogError> {
         for _ in 0..WAITS_MAX {
-            let stored = self.last_stored(origin)?;
+            let stored = self.sets.last_stored(origin)?;
             if stored >= head {
                 return Ok(head);
             }
             std::thread::sleep(WAIT);
         }
-        Ok(self.last_stored(origin)?.min(head))
-    }
-
-    fn last_stored(&self, origin: OriginId) -> Result<Sequence, LogError> {
-        let from = key::journal(self.repo, origin, Sequence(1));
-        let to = key::journal_end(self.repo, origin);
-        let last = self.store.scan_back(&from, &to, 1)?.pop();
-        let last = last.and_then(|(found, _)| key::parse_journal(&found));
-        Ok(last.map_or(Sequence(0), |(_, sequence)| sequence))
-    }
-
-    /// The last number of an origin whose id is below `before`; 0 if none is.
-    fn last_below(
-        &self,
-        origin: OriginId,
-        last: Sequence,
-        before: ChangeSetId,
-    ) -> Result<Sequence, LogError> {
-        let (mut low, mut high) = (0, last.0);
-        while low < high {
-            let middle = low + (high - low).div_ceil(2);
-            if self.read(origin, Sequence(middle))?.id < before {
-                low = middle;
-            } else {
-                high = middle - 1;
-            }
-        }
-        Ok(Sequence(low))
-    }
-
-    fn author(&mut self, origin: OriginId) -> Result<Option<PublicKey>, LogError> {
-        if let Some(author) = self.authors.get(&origin) {
-            return Ok(*author);
-        }
-        let first = self.read(origin, Sequence(1))?;
-        let author = first.birth.as_ref().map(|birth| birth.key);
-        self.authors.insert(origin, author);
-        Ok(author)
+        Ok(self.sets.last_stored(origin)?.min(head))
     }
 
     fn is_wanted(&self, set: &ChangeSet) -> Result<bool, LogError> {
@@ -234,26 +184,11 @@ impl Log {
                 _ => None,
             };
             for node in [Some(node), parent].into_iter().flatten() {
-                if self.lies_below(node, below)? {
+                if self.snapshot.lies_below(node, below)? {
                     return Ok(true);
                 }
             }
         }
         Ok(false)
-    }
-
-    /// Whether a node is `top` or, in the snapshot, below it.
-    fn lies_below(&self, node: NodeId, top: NodeId) -> Result<bool, LogError> {
-        let mut next = node;
-        while next != top {
-            if next == NodeId::ROOT {
-                return Ok(false);
-            }
-            match self.snapshot.node(next)? {
-                Some(info) => next = info.parent,
-                None => return Ok(false),
-            }
-        }
-        Ok(true)
     }
 }

@@ -20,8 +20,9 @@ pub const EVENTS_MAX: usize = 1_024;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// A commit touched what is observed. The changes are the net difference, of the observed
-    /// subtree alone; the change sets are all those of the commit.
+    /// A commit touched what is observed, or voided an all-or-nothing change set, wherever, or let
+    /// one have its effect again. The changes are the net difference, of the observed subtree
+    /// alone; the change sets, and the voided ones, are all those of the commit.
     Commit(Arc<CommitEvent>),
     /// Events were left out, since more than [`EVENTS_MAX`] waited, or since the store had to be
     /// opened anew. What comes next goes on from this state.
@@ -313,7 +314,7 @@ impl<'a> Filter<'a> {
                 _ => {}
             }
         }
-        if changes.is_empty() {
+        if changes.is_empty() && event.voided.is_empty() {
             return Ok(None);
         }
         Ok(Some(Arc::new(CommitEvent {

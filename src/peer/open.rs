@@ -114,6 +114,7 @@ pub(super) async fn open_on(
         tasks,
         threads: Mutex::new(Some(threads)),
         listen,
+        conflicts: Arc::default(),
     }))
 }
 

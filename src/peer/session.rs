@@ -9,7 +9,9 @@ use super::core::{Core, Input};
 use super::error::{SaveError, SessionError};
 use crate::merge::{Draft, DraftError, ReadTree, Snapshot, View};
 use crate::model::script::{PathOperation, Place};
-use crate::model::{NodeId, NodeName, NodePath, PathStep, PropertyName, RepoId, Value};
+use crate::model::{
+    Conflict, ConflictId, NodeId, NodeName, NodePath, PathStep, PropertyName, RepoId, Value,
+};
 use crate::replica::Receipt;
 
 /// Something that leads to a node: a path, as text or parsed, or its id.
@@ -20,6 +22,12 @@ pub trait Target {
     /// A malformed path, or a failed read.
     fn find_in(&self, view: &impl ReadTree) -> Result<Option<NodeId>, SessionError>;
 
+    /// The node in the trash that it led to; of several, the one that went there last.
+    ///
+    /// # Errors
+    /// A malformed path, or a failed read.
+    fn find_trashed_in(&self, view: &impl ReadTree) -> Result<Option<NodeId>, SessionError>;
+
     /// What people call it, for messages.
     fn describe(&self) -> String;
 }
@@ -27,6 +35,10 @@ pub trait Target {
 impl Target for str {
     fn find_in(&self, view: &impl ReadTree) -> Result<Option<NodeId>, SessionError> {
         self.parse::<NodePath>()?.find_in(view)
+    }
+
+    fn find_trashed_in(&self, view: &impl ReadTree) -> Result<Option<NodeId>, SessionError> {
+        self.parse::<NodePath>()?.find_trashed_in(view)
     }
 
     fn describe(&self) -> String {
@@ -39,6 +51,11 @@ impl Target for NodePath {
         Ok(view.resolve(self)?)
     }
 
+    fn find_trashed_in(&self, view: &impl ReadTree) -> Result<Option<NodeId>, SessionError> {
+        let newest = view.trashed_at(self)?.into_iter().next();
+        Ok(newest.map(|trashed| trashed.node))
+    }
+
     fn describe(&self) -> String {
         self.to_string()
     }
@@ -47,6 +64,10 @@ impl Target for NodePath {
 impl Target for NodeId {
     fn find_in(&self, view: &impl ReadTree) -> Result<Option<NodeId>, SessionError> {
         Ok(view.is_visible(*self)?.then_some(*self))
+    }
+
+    fn find_trashed_in(&self, view: &impl ReadTree) -> Result<Option<NodeId>, SessionError> {
+        Ok(view.trashed(*self)?.map(|trashed| trashed.node))
     }
 
     fn describe(&self) -> String {
@@ -59,6 +80,10 @@ impl<T: Target + ?Sized> Target for &T {
         (**self).find_in(view)
     }
 
+    fn find_trashed_in(&self, view: &impl ReadTree) -> Result<Option<NodeId>, SessionError> {
+        (**self).find_trashed_in(view)
+    }
+
     fn describe(&self) -> String {
         (**self).describe()
     }
@@ -67,6 +92,10 @@ impl<T: Target + ?Sized> Target for &T {
 impl Target for String {
     fn find_in(&self, view: &impl ReadTree) -> Result<Option<NodeId>, SessionError> {
         self.as_str().find_in(view)
+    }
+
+    fn find_trashed_in(&self, view: &impl ReadTree) -> Result<Option<NodeId>, SessionError> {
+        self.as_str().find_trashed_in(view)
     }
 
     fn describe(&self) -> String {
@@ -177,6 +206,34 @@ impl Session {
         Ok(self.draft.move_to(node, parent, Some(&name))?)
     }
 
+    /// Takes a node out of the trash, with everything below it, to the place it had or to a path,
+    /// and gives its id. A path as the target means what was removed there; of several, the one
+    /// that was removed last.
+    ///
+    /// # Errors
+    /// If it is not in the trash, the place it had is in the trash too, or the name is taken there.
+    pub fn restore(
+        &mut self,
+        target: impl Target,
+        to: Option<&str>,
+    ) -> Result<NodeId, SessionError> {
+        let node = match target.find_trashed_in(&self.draft)? {
+            Some(node) => node,
+            None => match target.find_in(&self.draft)? {
+                Some(node) => node, // to be refused, by its path
+                None => return Err(SessionError::NotInTrash(target.describe())),
+            },
+        };
+        match to {
+            None => self.draft.restore(node, None, None)?,
+            Some(path) => {
+                let (parent, name) = self.place(path)?;
+                self.draft.restore(node, Some(parent), Some(&name))?;
+            }
+        }
+        Ok(node)
+    }
+
     /// Sets a property.
     ///
     /// # Errors
@@ -219,6 +276,22 @@ impl Session {
         Ok(self.draft.order(node, &place)?)
     }
 
+    /// The open conflicts of the session's state, in order (M14).
+    ///
+    /// # Errors
+    /// If they can not be read.
+    pub fn conflicts(&self) -> Result<Vec<Conflict>, SessionError> {
+        Ok(self.snapshot().conflicts()?.into_iter().collect())
+    }
+
+    /// Takes a conflict off the list of open ones, on every replica. Changes nothing else.
+    ///
+    /// # Errors
+    /// If there is no such open conflict.
+    pub fn dismiss(&mut self, conflict: ConflictId) -> Result<(), DraftError> {
+        self.draft.dismiss(conflict)
+    }
+
     /// Does an operation as people write it.
     ///
     /// # Errors
@@ -239,6 +312,13 @@ impl Session {
     /// save is refused with [`SaveError::Changed`].
     pub fn overwrite(&mut self, yes: bool) {
         self.draft.overwrite(yes);
+    }
+
+    /// Whether the save has no effect at all where any of its operations would have none (M13):
+    /// a move that another replica's save makes impossible, an edit of what one has removed, a name
+    /// that one has taken. Without, the operations stand each by itself.
+    pub fn all_or_nothing(&mut self, yes: bool) {
+        self.draft.all_or_nothing(yes);
     }
 
     /// Operations gathered so far.

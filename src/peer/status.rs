@@ -34,6 +34,8 @@ pub struct PeerStatus {
     pub alarms: Vec<String>,
     /// Bytes that the store takes on disk.
     pub disk_bytes: u64,
+    /// Open conflicts in [`RepoId::MAIN`] (M14); nothing if they could not be read.
+    pub conflicts: Option<u64>,
 }
 
 /// How it stands with another replica.
@@ -94,7 +96,9 @@ impl PeerStatus {
             None => inner.core.inspect(Inside::of),
         };
         let network = &inner.network;
+        let conflicts = open_conflicts(inner).await;
         Self {
+            conflicts,
             replica: network.me.key,
             name: network.name.clone(),
             cluster: network.cluster.cluster,
@@ -108,6 +112,14 @@ impl PeerStatus {
             disk_bytes: inner.core.store().size_on_disk(),
         }
     }
+}
+
+/// Counts the open conflicts, off the async threads.
+async fn open_conflicts(inner: &Inner) -> Option<u64> {
+    let snapshot = inner.core.state(RepoId::MAIN).snapshot();
+    let counter = inner.conflicts.clone();
+    let counted = tokio::task::spawn_blocking(move || counter.count(&snapshot)).await;
+    counted.ok()?.ok()
 }
 
 /// Every connection, and every member to which there is none.

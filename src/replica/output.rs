@@ -93,6 +93,9 @@ pub struct Receipt {
     pub sequence: Sequence,
     /// The ids that unique nodes have got in place of their provisional ones.
     pub nodes: BTreeMap<NodeId, NodeId>,
+    /// Whether it is all-or-nothing and was voided at once (M13): it is saved, and has no effect
+    /// as long as what stands in its way does.
+    pub voided: bool,
 }
 
 /// A step from one published state of a repository to the next.
@@ -104,6 +107,9 @@ pub struct CommitEvent {
     pub change_sets: Vec<ChangeSetInfo>,
     /// The visible net difference.
     pub changes: Vec<Change>,
+    /// All-or-nothing change sets, of this step or of earlier ones, that are voided now and were
+    /// not, or the contrary (M13).
+    pub voided: Vec<(ChangeSetId, bool)>,
     /// The state after it.
     pub snapshot: Snapshot,
     /// Whether a crash can not take it back any more.

@@ -285,6 +285,7 @@ impl Replica {
             repo: id,
             change_sets,
             changes: merged.changes,
+            voided: merged.voided,
             snapshot: merged.snapshot,
             durable: true,
         };

@@ -158,7 +158,7 @@ impl Replica {
                 .copied()
                 .collect(),
             rules: RULES_VERSION,
-            all_or_nothing: false,
+            all_or_nothing: draft.is_all_or_nothing(),
             message: draft.message(),
             operations,
         };
@@ -221,11 +221,13 @@ impl Replica {
             id,
             sequence: tip.sequence,
             nodes,
+            voided: merged.voided.contains(&(id, true)),
         };
         let event = CommitEvent {
             repo: repo_id,
             change_sets: vec![self.describe(&change_set)],
             changes: merged.changes,
+            voided: merged.voided,
             snapshot: merged.snapshot,
             durable: true,
         };

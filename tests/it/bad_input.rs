@@ -312,6 +312,60 @@ fn the_api_keeps_web_pages_and_strangers_out() {
 }
 
 #[test]
+fn requests_about_history_that_make_no_sense_change_nothing() {
+    let place = place();
+    let daemon = Daemon::start(&place.path.join("a"), &[]);
+    daemon.ok(&["add", "/a"]);
+    let digest = daemon.digest();
+    let ask = |method: &str, path: &str, body: &str| -> (String, String) {
+        let length = body.len();
+        let request = format!(
+            "{method} /v1/{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        );
+        let answer = daemon.raw(request.as_bytes());
+        let status = answer.split(' ').nth(1).unwrap_or_default().to_owned();
+        (status, answer)
+    };
+    let cases = [
+        ("GET", "trash?after=x", "", "400", "`x`"),
+        ("GET", "trash?limit=-1", "", "400", "limit"),
+        ("GET", "trash?path=/a", "", "400", "path"),
+        ("GET", "explain?id=x", "", "400", "`x`"),
+        ("GET", "explain?path=a", "", "400", "`a`"),
+        ("GET", "explain?path=/a&property=", "", "400", "name"),
+        ("GET", "explain?path=/a&limit=x", "", "400", "limit"),
+        ("GET", "explain?path=/b", "", "404", "/b"),
+        ("GET", "conflicts?path=/b", "", "404", "/b"),
+        ("GET", "conflicts?repo=x", "", "400", "`x`"),
+        ("POST", "restore", "", "400", "what to restore"),
+        ("POST", "restore?path=/a&id=x", "", "400", "what to restore"),
+        ("POST", "restore?path=/a", "", "400", "not in the trash"),
+        ("POST", "restore?path=/b&to=c", "", "400", "`c`"),
+        ("POST", "dismiss", "", "400", "which conflicts"),
+        (
+            "POST",
+            "dismiss?all=true",
+            "0a0b0c0d",
+            "400",
+            "which conflicts",
+        ),
+        ("POST", "dismiss", "\u{fc}ber", "400", "`\u{fc}ber`"),
+        ("POST", "dismiss", "0a0b0c0", "400", "`0a0b0c0`"),
+        ("POST", "dismiss", "0a0b0c0d", "404", "`0a0b0c0d`"),
+        ("POST", "dismiss?all=maybe", "", "400", "all"),
+    ];
+    for (method, path, body, status, part) in cases {
+        let (found, answer) = ask(method, path, body);
+        assert_eq!(found, status, "{method} {path}: {answer}");
+        assert!(answer.contains("\"hint\""), "{method} {path}: {answer}");
+        assert!(answer.contains(part), "{method} {path}: {answer}");
+    }
+    assert_eq!(ask("POST", "dismiss?all=true", "").0, "200");
+    assert_eq!(daemon.digest(), digest);
+}
+
+#[test]
 fn garbage_on_the_peers_port_harms_nobody() {
     let place = place();
     let daemon = Daemon::start(&place.path.join("a"), &[]);

@@ -28,6 +28,8 @@ fn the_page_of_limits_gives_every_limit_of_the_source() {
         ("WATCHES_MAX", api::WATCHES_MAX as u64),
         ("IMPORTS_MAX", api::IMPORTS_MAX as u64),
         ("LOG_MAX", api::LOG_MAX as u64),
+        ("TRASH_MAX", api::TRASH_MAX as u64),
+        ("CONFLICTS_MAX", api::CONFLICTS_MAX as u64),
         ("NODE_CHILDREN_MAX", api::NODE_CHILDREN_MAX as u64),
         ("EVENTS_MAX", peer::EVENTS_MAX as u64),
     ];

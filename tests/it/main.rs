@@ -3,14 +3,17 @@
 mod bad_input;
 mod cases;
 mod commands;
+mod conflicts;
 mod convergence;
 mod daemon;
 mod daemons;
+mod explain;
 mod floors;
 mod golden_state;
 mod library;
 mod limits;
 mod merge_costs;
 mod pages;
+mod restore;
 mod snapshots;
 mod verify;

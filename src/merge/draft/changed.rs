@@ -15,6 +15,8 @@ use crate::model::{NodeId, NodeName, NodePath, PropertyName, Stamp};
 pub enum Item {
     /// That it is there.
     Node,
+    /// That it is in the trash.
+    Trashed,
     /// Its parent.
     Parent,
     /// Its name.
@@ -46,6 +48,7 @@ impl fmt::Display for ChangedItem {
         }
         match &self.item {
             Item::Node => f.write_str("removed"),
+            Item::Trashed => f.write_str("restored"),
             Item::Parent => f.write_str("moved"),
             Item::Name => f.write_str("renamed"),
             Item::Order => f.write_str("ordered"),
@@ -67,8 +70,18 @@ impl Draft {
             return Ok(changed);
         }
         for (node, item) in &self.touched {
+            if *item == Item::Trashed {
+                if latest.is_visible(*node)? {
+                    changed.push(ChangedItem {
+                        node: *node,
+                        path: latest.path_of(*node)?,
+                        item: Item::Trashed,
+                    });
+                }
+                continue;
+            }
             if !self.snapshot.is_visible(*node)? {
-                continue; // made by the draft itself
+                continue; // made by the draft itself, or restored
             }
             let item = match item {
                 _ if !latest.is_visible(*node)? => Item::Node,
@@ -88,7 +101,7 @@ impl Draft {
 
 fn differs(then: &Snapshot, now: &Snapshot, node: NodeId, item: &Item) -> Result<bool, ReadError> {
     Ok(match item {
-        Item::Node => false,
+        Item::Node | Item::Trashed => false,
         Item::Child(name) => {
             let found = child_by_name(now, node, name)?;
             found.is_some() && found != child_by_name(then, node, name)?
@@ -109,6 +122,6 @@ fn stamp(view: &dyn View, node: NodeId, item: &Item) -> Result<Option<Stamp>, Re
         Item::Property(name) => {
             settle::property(view, node, &record, name)?.map(|effective| effective.stamp)
         }
-        Item::Node | Item::Child(_) => None,
+        Item::Node | Item::Trashed | Item::Child(_) => None,
     })
 }

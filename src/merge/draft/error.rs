@@ -2,7 +2,7 @@
 
 use crate::merge::view::ReadError;
 use crate::model::limits::{MESSAGE_BYTES_MAX, OPERATIONS_MAX, PATH_DEPTH_MAX, PROPERTIES_MAX};
-use crate::model::{NodeId, NodeName, NodePath, ValueError};
+use crate::model::{ConflictId, NodeId, NodeName, NodePath, ValueError};
 
 /// Why an operation was refused. The draft is as it was before.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +14,19 @@ pub enum DraftError {
     /// No visible node has this id.
     #[error("there is no node {0}")]
     NoSuchNode(NodeId),
+    /// A node that is to be restored is not in the trash.
+    #[error("{0} is not in the trash")]
+    NotTrashed(NodePath),
+    /// The place that a node had is in the trash too, so it can not be restored there.
+    #[error("the place that the node {node} had, {}, is in the trash too", shown(*place, path.as_ref()))]
+    PlaceGone {
+        /// The node.
+        node: NodeId,
+        /// Its parent then.
+        place: NodeId,
+        /// The path which that had.
+        path: Option<NodePath>,
+    },
     /// The parent has a child of this name.
     #[error("{parent} has a child named `{name}` already")]
     NameTaken {
@@ -60,7 +73,17 @@ pub enum DraftError {
     /// No order key fits between the two neighbours.
     #[error("nothing fits between the two neighbours there; order one of them first")]
     NoRoom,
+    /// No conflict of this id is open.
+    #[error("there is no open conflict {0}")]
+    NoSuchConflict(ConflictId),
     /// The view could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+}
+
+fn shown(node: NodeId, path: Option<&NodePath>) -> String {
+    match path {
+        Some(path) => format!("{path} ({node})"),
+        None => node.to_string(),
+    }
 }
