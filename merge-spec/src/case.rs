@@ -290,7 +290,7 @@ pub(crate) fn frontier(
 
 /// Has every author write his saves, in the order of the ids. Since an id is greater than all
 /// that its author had seen (M2), what a save needs is there when its turn comes.
-fn write_all(file: &str, saves: &[Save]) -> Result<Vec<ChangeSet>, CaseError> {
+pub(crate) fn write_all(file: &str, saves: &[Save]) -> Result<Vec<ChangeSet>, CaseError> {
     let mut in_order: Vec<&Save> = saves.iter().collect();
     in_order.sort_by_key(|save| save.id);
 

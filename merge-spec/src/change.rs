@@ -125,7 +125,7 @@ impl NodeId {
     /// All 32 digits of the id, in lower case.
     #[must_use]
     pub fn to_hex(self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        format!("{:032x}", u128::from_be_bytes(self.0))
     }
 
     /// Reads 32 hex digits.

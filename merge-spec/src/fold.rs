@@ -31,7 +31,7 @@ pub struct Fold {
 impl Fold {
     /// Every node there is, trashed ones and the root included.
     #[must_use]
-    pub fn nodes(&self) -> &BTreeMap<NodeId, Node> {
+    pub fn nodes(&self) -> &BTreeMap<NodeId, Arc<Node>> {
         &self.tree.nodes
     }
 
@@ -250,7 +250,7 @@ impl Tree {
 
         let outcome = if !known {
             // Unknown: it comes to be under its parent, even under a trashed one.
-            self.nodes.insert(id, Node::default());
+            self.nodes.insert(id, Arc::default());
             self.place_by_add(id, parent, name, stamp, ParentCause::Add);
             if under_trash {
                 self.fire("M6 new under trash");

@@ -2,7 +2,8 @@
 //!
 //! A [`Script`] is a list of steps that stays meaningful whichever of them are dropped: nodes are
 //! picked by number from those that the author sees at that moment, and a line that he would be
-//! refused is left out. So a failing history shrinks to the few steps that matter.
+//! refused is left out. So a failing history shrinks to the few steps that matter; [`minimise`]
+//! then takes away what does not matter of those.
 //! [`History::play`] has authors write case lines at their desks; what comes out is a [`Case`],
 //! which can be written to a file.
 //!
@@ -11,6 +12,7 @@
 //! what rules M6 to M9 and M14 are about.
 
 mod contest;
+mod minimise;
 mod play;
 
 use proptest::collection::vec;
@@ -20,12 +22,13 @@ use crate::case::Case;
 use crate::change::{Origin, SetId};
 
 pub use contest::Kind;
+pub use minimise::minimise;
 
 /// How many authors there are.
 pub const AUTHORS: usize = 4;
 
 /// The most steps of a script that [`script`] makes.
-pub const STEPS_MAX: usize = 38;
+pub const STEPS_MAX: usize = 36;
 
 /// A history before it is played.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -136,7 +139,7 @@ pub enum Event {
     },
 }
 
-/// Histories, with a median of 40 saves.
+/// Histories, with a median of about 40 saves.
 pub fn history() -> impl Strategy<Value = History> {
     script().prop_map(|script| History::play(&script))
 }
@@ -188,7 +191,7 @@ fn step() -> impl Strategy<Value = Step> {
                 })
             },
         );
-    prop_oneof![3 => save, 3 => deliver, 1 => Just(Step::Meet), 9 => contest]
+    prop_oneof![3 => save, 3 => deliver, 1 => Just(Step::Meet), 10 => contest]
 }
 
 /// Which of the nodes: more often one of the first, which are near the root.

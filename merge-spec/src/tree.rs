@@ -4,6 +4,7 @@
 //! no node, so a walk upwards from something trashed ends below it and never meets the root.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::change::{NodeId, SetId, Stamp};
 use crate::conflict::{Conflict, UnderRemoved};
@@ -12,7 +13,8 @@ use crate::node::Node;
 /// All nodes, and the conflicts so far.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Tree {
-    pub(crate) nodes: BTreeMap<NodeId, Node>,
+    /// Shared with the copies that are kept while an all-or-nothing set is tried.
+    pub(crate) nodes: BTreeMap<NodeId, Arc<Node>>,
     /// Conflicts that nothing later in the fold can take back.
     pub(crate) conflicts: BTreeSet<Conflict>,
     /// Conflicts that depend on whether the node is trashed in the end.
@@ -40,7 +42,7 @@ impl Tree {
     /// The tree before the first change set: a root.
     pub(crate) fn empty() -> Tree {
         Tree {
-            nodes: BTreeMap::from([(NodeId::ROOT, Node::default())]),
+            nodes: BTreeMap::from([(NodeId::ROOT, Arc::default())]),
             conflicts: BTreeSet::new(),
             under_removed: Vec::new(),
             dismissals: BTreeMap::new(),
@@ -66,9 +68,8 @@ impl Tree {
     }
 
     pub(crate) fn node_mut(&mut self, id: NodeId) -> &mut Node {
-        self.nodes
-            .get_mut(&id)
-            .expect("only ids of known nodes are asked for")
+        let node = self.nodes.get_mut(&id);
+        Arc::make_mut(node.expect("only ids of known nodes are asked for"))
     }
 
     /// The parent of a node, the trash included; none for the root.
@@ -118,11 +119,9 @@ impl Tree {
 
     /// The children of a node, by id.
     pub(crate) fn children(&self, of: NodeId) -> Vec<NodeId> {
-        self.nodes
-            .keys()
-            .copied()
-            .filter(|id| self.parent(*id) == Some(of))
-            .collect()
+        let below = |node: &Node| node.parent().is_some_and(|write| write.to == of);
+        let children = self.nodes.iter().filter(|(_, node)| below(node));
+        children.map(|(id, _)| *id).collect()
     }
 
     /// Whether the node is live and another live node has its parent and its name (M10).

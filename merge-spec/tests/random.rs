@@ -1,9 +1,9 @@
 //! The random histories: that they are what they promise.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use merge_spec::random::{self, Event, History};
-use merge_spec::{Case, Operation, RULES, fold};
+use merge_spec::{Case, Item, Kind, NodeId, Operation, RULES, fold};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{RngAlgorithm, TestError, TestRng, TestRunner};
@@ -74,14 +74,79 @@ fn a_history_shrinks_to_what_matters() {
     let Err(TestError::Fail(_, history)) = failed else {
         panic!("{failed:?}");
     };
-    println!("{}", history.case.to_toml());
-    let operations = history
-        .case
-        .change_sets
-        .iter()
-        .map(|set| set.operations.len());
-    assert!(operations.sum::<usize>() <= 24);
-    assert!(history.case.saves.len() <= 8);
+    let (saves, operations) = size(&history.case);
+    assert!(saves <= 8 && operations <= 24, "{saves}, {operations}");
+
+    let mut tried = 0;
+    let least = random::minimise(&history.case, |case| {
+        tried += 1;
+        fold(&case.change_sets).fired().contains_key("M8 (b)")
+    });
+    println!("{tried} tried\n{}", least.to_toml());
+    let again = Case::parse("least", &least.to_toml()).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(again.change_sets, least.change_sets);
+    // Three adds, a removal, a move in vain, a removal by one who saw that move.
+    assert_eq!(size(&least), (5, 6));
+}
+
+#[test]
+fn what_is_minimised_still_fails() {
+    for (at, history) in histories(4).iter().enumerate() {
+        let rules = [
+            "M8 (b)",
+            "M6 comes back",
+            "M13 voided by a skip",
+            "M9 cycle",
+        ];
+        let rule = rules[at % rules.len()];
+        let fails = |case: &Case| fold(&case.change_sets).fired().contains_key(rule);
+        if fails(&history.case) {
+            let least = random::minimise(&history.case, fails);
+            assert!(fails(&least));
+            assert!(size(&least).1 <= 24, "{}", least.to_toml());
+        }
+    }
+}
+
+/// The saves, the base not counted if it is empty, and the operations.
+fn size(case: &Case) -> (usize, usize) {
+    let lengths = case.change_sets.iter().map(|set| set.operations.len());
+    let saves = lengths.clone().filter(|length| *length > 0).count();
+    (saves, lengths.sum())
+}
+
+/// The parts that a report of a kind can be about (M14).
+fn parts(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Overwritten => &["parent", "name", "order", "property"],
+        Kind::UnderRemoved => &["node", "parent", "name", "order", "property"],
+        Kind::TargetRemoved | Kind::Cycle | Kind::RemovalUndone => &["parent"],
+        Kind::NameClash => &["name"],
+        _ => &["node"],
+    }
+}
+
+#[test]
+fn reports_have_the_part_and_the_winner_that_the_readme_says() {
+    let mut met = BTreeSet::new();
+    for history in histories(100) {
+        for conflict in fold(&history.case.change_sets).conflicts() {
+            let part = match conflict.item {
+                Item::Node => "node",
+                Item::Parent => "parent",
+                Item::Name => "name",
+                Item::Order => "order",
+                Item::Property(_) => "property",
+            };
+            assert!(parts(conflict.kind).contains(&part), "{conflict:?}");
+            let none = matches!(conflict.kind, Kind::Voided | Kind::UnknownNode);
+            assert_eq!(conflict.winner.is_none(), none, "{conflict:?}");
+            assert!(conflict.kind != Kind::Voided || conflict.node == NodeId::ROOT);
+            met.insert((conflict.kind, part));
+        }
+    }
+    let all: usize = Kind::ALL.iter().map(|kind| parts(*kind).len()).sum();
+    assert_eq!(met.len(), all, "each of them was met: {met:?}");
 }
 
 proptest! {

@@ -5,13 +5,14 @@ use std::sync::{Mutex, PoisonError};
 
 use super::change_sets::ChangeSets;
 use super::error::LogError;
-use crate::merge::{ReadError, Snapshot, StateDigest};
-use crate::model::{Conflict, ConflictItem, ConflictKind, Operation, RepoId};
+use crate::merge::{ReadError, Snapshot};
+use crate::model::{Conflict, ConflictItem, ConflictKind, Dependency, Operation, RepoId};
 
 /// How many conflicts are open, counted once for each state.
 #[derive(Debug, Default)]
 pub(super) struct OpenConflicts {
-    counted: Mutex<BTreeMap<RepoId, (StateDigest, u64)>>,
+    /// The frontier tells what was applied; equal digests do not, of what lies under a newer write.
+    counted: Mutex<BTreeMap<RepoId, (Vec<Dependency>, u64)>>,
 }
 
 impl OpenConflicts {
@@ -20,15 +21,15 @@ impl OpenConflicts {
     /// # Errors
     /// If they can not be read.
     pub(super) fn count(&self, state: &Snapshot) -> Result<u64, ReadError> {
-        let (repo, digest) = (state.repo(), state.digest());
+        let (repo, applied) = (state.repo(), state.frontier());
         let counted = || self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((of, count)) = counted().get(&repo)
-            && *of == digest
+            && of == applied
         {
             return Ok(*count);
         }
         let count = state.conflicts()?.len() as u64;
-        counted().insert(repo, (digest, count));
+        counted().insert(repo, (applied.to_vec(), count));
         Ok(count)
     }
 }

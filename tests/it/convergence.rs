@@ -11,7 +11,6 @@ mod replay;
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
 
 use merge_spec::RULES;
 use merge_spec::random::{self, History};
@@ -46,7 +45,6 @@ fn the_engine_agrees_with_the_model_after_every_merge_of_random_histories() {
     let seed = from_environment("SEED").unwrap_or_else(any_seed);
     println!("{cases} histories, SEED={seed}");
     let totals = Mutex::new(Totals::default());
-    let begin = Instant::now();
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
     std::thread::scope(|scope| {
         for thread in 0..threads {
@@ -56,32 +54,29 @@ fn the_engine_agrees_with_the_model_after_every_merge_of_random_histories() {
         }
     });
     let totals = totals.into_inner().unwrap();
-    report(&totals, begin.elapsed());
+    report(&totals);
     assert_eq!(totals.histories, cases, "every history was replayed");
-    let missing: Vec<&&str> = RULES
+    // A thousand times each in the histories of `make test`; with few, chance has its say.
+    let enough = |rule: &str| {
+        totals
+            .fired
+            .get(rule)
+            .is_some_and(|times| *times * 5 >= cases * 2)
+    };
+    let seldom: Vec<&&str> = RULES
         .iter()
-        .filter(|rule| !OUT_OF_REACH.contains(rule))
-        .filter(|rule| {
-            totals
-                .fired
-                .get(**rule)
-                .is_none_or(|times| *times < cases / 4)
-        })
+        .filter(|rule| !OUT_OF_REACH.contains(rule) && !enough(rule))
         .collect();
     assert!(
-        cases < 100 || missing.is_empty(),
-        "seldom fired: {missing:?}"
+        cases < CASES || seldom.is_empty(),
+        "seldom fired: {seldom:?}"
     );
 }
 
-fn report(totals: &Totals, took: Duration) {
+fn report(totals: &Totals) {
     println!(
-        "{} histories ({} partly on sled), {} merges compared, {} restarts, {:.0} s",
-        totals.histories,
-        totals.sled,
-        totals.merges,
-        totals.restarts,
-        took.as_secs_f64()
+        "{} histories ({} partly on sled), {} merges compared, {} restarts",
+        totals.histories, totals.sled, totals.merges, totals.restarts
     );
     for rule in RULES {
         let times = totals.fired.get(rule).copied().unwrap_or_default();

@@ -31,6 +31,7 @@ impl Desk {
     }
 
     /// What the author sees now.
+    #[cfg(feature = "random")]
     pub(crate) fn view(&self) -> &Fold {
         &self.view
     }

@@ -77,7 +77,7 @@ fn quoted(text: &str) -> String {
 /// A string with every line as it is, where TOML can write that.
 fn quoted_lines(text: &str) -> String {
     let odd = |c: char| c.is_control() && c != '\n';
-    if text.contains("''") || text.contains(odd) || text.ends_with('\'') {
+    if text.is_empty() || text.contains("''") || text.contains(odd) || text.ends_with('\'') {
         return quoted(text);
     }
     let first = if text.contains('\n') { "\n" } else { "" };

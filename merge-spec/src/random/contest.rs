@@ -46,19 +46,19 @@ impl Kind {
     pub(super) fn any() -> impl Strategy<Value = Kind> {
         prop_oneof![
             4 => Just(Kind::Swap),
-            6 => Just(Kind::SwapInTrash),
-            4 => Just(Kind::MoveIn),
+            7 => Just(Kind::SwapInTrash),
+            5 => Just(Kind::MoveIn),
             5 => Just(Kind::Sink),
             1 => Just(Kind::Renew),
             6 => Just(Kind::Blink),
             5 => Just(Kind::Cascade),
             5 => Just(Kind::Buried),
-            5 => Just(Kind::InVain),
+            6 => Just(Kind::InVain),
             5 => Just(Kind::TakeOut),
-            7 => Just(Kind::Namesakes),
-            4 => Just(Kind::Elsewhere),
+            8 => Just(Kind::Namesakes),
+            5 => Just(Kind::Elsewhere),
             4 => Just(Kind::Duel),
-            4 => Just(Kind::Void),
+            5 => Just(Kind::Void),
         ]
     }
 }

@@ -278,11 +278,11 @@ pub(super) fn live(view: &Fold) -> Vec<(NodeId, String)> {
         below.sort_unstable();
         let alone = |name: &str| below.iter().filter(|(other, _)| *other == name).count() == 1;
         for (name, child) in &below {
-            let hex = &child.to_hex()[..8];
+            let digits = || child.to_hex()[..8].to_owned();
             live.push(if alone(name) {
                 (*child, format!("{path}/{name}"))
             } else {
-                (*child, format!("{path}/{name}~{hex}"))
+                (*child, format!("{path}/{name}~{}", digits()))
             });
         }
         at += 1;
