@@ -10,7 +10,7 @@
 //! | `c` | parent, name | several children have that name |
 //! | `l` | change set id | a change set with structural operations, or an all-or-nothing one |
 //! | `t` | node | the newest operation that looked at its place |
-//! | `s` | parent, name | the newest operation that looked at which children have that name |
+//! | `s` | node, name | the newest operation that looked at which of its children have that name, or at that name of its own |
 //! | `u` | origin, time, node, stamp | a parent write, or skipped move, that a removal which has not seen that change set must look at (M8) |
 //! | `x` | stamp of the operation that made it, kind, node, item, stamp of the operation that lost | a conflict (M14) |
 //! | `d` | conflict id, stamp | a dismissal |
@@ -245,9 +245,9 @@ pub fn touched(repo: RepoId, node: NodeId) -> Key {
 }
 
 /// `s`
-pub fn name_touched(repo: RepoId, parent: NodeId, name: &NodeName) -> Key {
+pub fn name_touched(repo: RepoId, node: NodeId, name: &NodeName) -> Key {
     let mut key = start(b's', repo, 64);
-    key.extend_from_slice(&parent.0);
+    key.extend_from_slice(&node.0);
     key.extend_from_slice(name.as_str().as_bytes());
     key
 }

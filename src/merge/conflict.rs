@@ -33,8 +33,8 @@ use super::History;
 use super::pass::{Evaluated, Written};
 use super::seen::Knowledge;
 use super::state::Heads;
-use super::view::{Overlay, ReadError, View};
-use crate::codec::record::Record;
+use super::view::{self, Overlay, ReadError, View};
+use crate::codec::record::{NodeRecord, Record};
 use crate::codec::state_key::{self as key, ConflictEntry};
 use crate::model::{
     ChangeSet, ChangeSetId, ConflictItem, ConflictKind, NodeId, OriginId, Sequence, Stamp,
@@ -69,10 +69,36 @@ pub(super) fn derive(
     history: &dyn History,
 ) -> Result<(), ReadError> {
     let unseen = Unseen::new(batch.knowledge);
+    let nodes = changed_nodes(overlay)?;
     derive_voided(overlay, batch.evaluated)?;
-    places::derive(overlay, &unseen)?;
-    values::derive(overlay, batch.written, &unseen)?;
-    lost::derive(overlay, batch, history, &unseen)
+    places::derive(overlay, &nodes, &unseen)?;
+    values::derive(overlay, &nodes, batch.written, &unseen)?;
+    lost::derive(overlay, &nodes, batch, history, &unseen)
+}
+
+/// A node whose record a pass has changed.
+struct ChangedNode {
+    id: NodeId,
+    /// Nothing if there was none.
+    before: Option<Arc<NodeRecord>>,
+    after: Arc<NodeRecord>,
+}
+
+/// The nodes whose records a pass has changed.
+fn changed_nodes(overlay: &Overlay<'_>) -> Result<Vec<ChangedNode>, ReadError> {
+    let prefix = key::node(overlay.repo(), NodeId::ROOT)[..2].to_vec();
+    let end = key::after_prefix(&prefix);
+    let mut nodes = Vec::new();
+    for (key, record) in overlay.changed().range(prefix..end) {
+        if let (Some(id), Some(Record::Node(after))) = (key::node_of(key), record) {
+            nodes.push(ChangedNode {
+                id,
+                before: view::node(overlay.base(), id)?,
+                after: after.clone(),
+            });
+        }
+    }
+    Ok(nodes)
 }
 
 fn derive_voided(overlay: &mut Overlay<'_>, evaluated: &[Evaluated]) -> Result<(), ReadError> {

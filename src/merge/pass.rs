@@ -190,7 +190,7 @@ impl<'a> Pass<'a> {
                 if let Operation::Rename { node, name } = operation {
                     let record = view::node(&self.overlay, *node)?.unwrap_or_default();
                     self.arrivals.named(*node, &record);
-                    self.follow_names(stamp, &record, &[], [name])?;
+                    self.follow_names(stamp, *node, &record, &[], [name])?;
                 }
             }
         }

@@ -10,10 +10,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::coverage::{self, Span, Trash};
-use super::places::{ChangedNode, changed_nodes};
 use super::unseen::Unseen;
 use super::window::Windows;
-use super::{Batch, Entries, entries_at, put, remove, replace};
+use super::{Batch, ChangedNode, Entries, entries_at, put, remove, replace};
 use crate::codec::record::{How, NodeRecord, Record};
 use crate::codec::state_key::{self as key, ConflictEntry};
 use crate::merge::History;
@@ -56,12 +55,14 @@ impl Deed {
 
 pub(super) fn derive(
     overlay: &mut Overlay<'_>,
+    nodes: &[ChangedNode],
     batch: &Batch<'_>,
     history: &dyn History,
     unseen: &Unseen<'_>,
 ) -> Result<(), ReadError> {
     let mut lost = Lost {
         overlay,
+        nodes,
         batch,
         unseen,
         settled: BTreeMap::new(),
@@ -88,6 +89,7 @@ pub(super) fn derive(
 
 struct Lost<'l, 'a> {
     overlay: &'l mut Overlay<'a>,
+    nodes: &'l [ChangedNode],
     batch: &'l Batch<'l>,
     unseen: &'l Unseen<'l>,
     /// Nodes whose places nothing newer changes: since when, and how they are trashed.
@@ -141,31 +143,31 @@ impl Lost<'_, '_> {
 
     /// Nodes that came to be known at another time: edits of earlier passes in between.
     fn known_otherwise(&mut self) -> Result<(), ReadError> {
-        for ChangedNode { id, before, after } in changed_nodes(self.overlay)? {
+        for ChangedNode { id, before, after } in self.nodes {
             let Some(before) = before else {
                 continue;
             };
             let first = |node: &NodeRecord| node.parents.first().map(|write| write.stamp);
-            let (old, new) = (first(&before), first(&after));
+            let (old, new) = (first(before), first(after));
             if old == new {
                 continue;
             }
             let (old, new) = (old.unwrap_or(Stamp::MAX), new.unwrap_or(Stamp::MAX));
             let between = old.min(new)..=old.max(new);
-            for (stamp, item) in edits_of(self.overlay.base(), id, &before)? {
+            for (stamp, item) in edits_of(self.overlay.base(), *id, before)? {
                 if between.contains(&stamp) && old < stamp {
-                    self.goes(&Deed::edit(stamp, id, item))?;
+                    self.goes(&Deed::edit(stamp, *id, item))?;
                 }
             }
-            for (stamp, item) in edits_of(self.overlay, id, &after)? {
+            for (stamp, item) in edits_of(self.overlay, *id, after)? {
                 if !between.contains(&stamp) {
                     continue;
                 }
                 if new < stamp {
-                    remove(self.overlay, &unknown(stamp, id))?;
-                    self.comes(&Deed::edit(stamp, id, item))?;
+                    remove(self.overlay, &unknown(stamp, *id))?;
+                    self.comes(&Deed::edit(stamp, *id, item))?;
                 } else {
-                    put(self.overlay, &unknown(stamp, id), None);
+                    put(self.overlay, &unknown(stamp, *id), None);
                 }
             }
         }
@@ -240,16 +242,16 @@ impl Lost<'_, '_> {
     fn places(&mut self, history: &dyn History) -> Result<(), ReadError> {
         let mut removals: BTreeSet<Stamp> = BTreeSet::new();
         let mut times: Vec<(Stamp, Stamp)> = Vec::new();
-        for ChangedNode { id, before, after } in changed_nodes(self.overlay)? {
+        for ChangedNode { id, before, after } in self.nodes {
             // What is on a new node, or below it, is new as well.
             let Some(before) = before else {
                 continue;
             };
-            let Some((from, until)) = changed_time(&before, &after) else {
+            let Some((from, until)) = changed_time(before, after) else {
                 continue;
             };
-            let old = coverage::spans(self.overlay.base(), id, from, until)?;
-            let new = coverage::spans(self.overlay, id, from, until)?;
+            let old = coverage::spans(self.overlay.base(), *id, from, until)?;
+            let new = coverage::spans(self.overlay, *id, from, until)?;
             let events = |spans: &[Span]| spans.iter().filter_map(Span::removal).collect();
             let (gone, come): (BTreeSet<Stamp>, BTreeSet<Stamp>) = (events(&old), events(&new));
             removals.extend(gone.symmetric_difference(&come));

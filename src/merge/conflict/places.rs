@@ -3,51 +3,28 @@
 //! Each looks only at what is older than the operation at whose turn it arises, so those up to the
 //! first change of the record stay.
 
-use std::sync::Arc;
-
 use super::unseen::Unseen;
-use super::{Entries, replace};
-use crate::codec::record::{How, NodeRecord, Record};
-use crate::codec::state_key::{self as key, ConflictEntry};
+use super::{ChangedNode, Entries, replace};
+use crate::codec::record::{How, NodeRecord};
+use crate::codec::state_key::ConflictEntry;
 use crate::merge::structure::{is_added_at, name_at, placed_at};
-use crate::merge::view::{self, Overlay, ReadError, View};
+use crate::merge::view::{Overlay, ReadError, View};
 use crate::model::{ChangeSetId, ConflictItem, ConflictKind, NodeId, Stamp};
 
-/// A node whose record a pass has changed.
-pub(super) struct ChangedNode {
-    pub(super) id: NodeId,
-    /// Nothing if there was none.
-    pub(super) before: Option<Arc<NodeRecord>>,
-    pub(super) after: Arc<NodeRecord>,
-}
-
-/// The nodes whose records a pass has changed.
-pub(super) fn changed_nodes(overlay: &Overlay<'_>) -> Result<Vec<ChangedNode>, ReadError> {
-    let prefix = key::node(overlay.repo(), NodeId::ROOT)[..2].to_vec();
-    let end = key::after_prefix(&prefix);
-    let mut nodes = Vec::new();
-    for (key, record) in overlay.changed().range(prefix..end) {
-        if let (Some(id), Some(Record::Node(after))) = (key::node_of(key), record) {
-            nodes.push(ChangedNode {
-                id,
-                before: view::node(overlay.base(), id)?,
-                after: after.clone(),
-            });
-        }
-    }
-    Ok(nodes)
-}
-
-pub(super) fn derive(overlay: &mut Overlay<'_>, unseen: &Unseen<'_>) -> Result<(), ReadError> {
-    for ChangedNode { id, before, after } in changed_nodes(overlay)? {
-        let before = before.unwrap_or_default();
-        let Some(from) = first_difference(&before, &after) else {
+pub(super) fn derive(
+    overlay: &mut Overlay<'_>,
+    nodes: &[ChangedNode],
+    unseen: &Unseen<'_>,
+) -> Result<(), ReadError> {
+    for ChangedNode { id, before, after } in nodes {
+        let before = before.clone().unwrap_or_default();
+        let Some(from) = first_difference(&before, after) else {
             continue;
         };
         let mut place = Place {
             view: overlay.base(),
             unseen,
-            id,
+            id: *id,
             record: &before,
             from,
             entries: Entries::new(),
@@ -56,7 +33,7 @@ pub(super) fn derive(overlay: &mut Overlay<'_>, unseen: &Unseen<'_>) -> Result<(
         let old = std::mem::take(&mut place.entries);
         let mut place = Place {
             view: overlay,
-            record: &after,
+            record: after,
             ..place
         };
         place.derive()?;

@@ -7,9 +7,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use super::places::{ChangedNode, changed_nodes};
 use super::unseen::Unseen;
-use super::{Entries, entries_at, replace};
+use super::{ChangedNode, Entries, entries_at, replace};
 use crate::codec::record::{How, NodeRecord, Register, Write, Written as What};
 use crate::codec::state_key::ConflictEntry;
 use crate::merge::pass::Written;
@@ -19,16 +18,17 @@ use crate::model::{ConflictItem, ConflictKind, NodeId, Stamp, Value};
 
 pub(super) fn derive(
     overlay: &mut Overlay<'_>,
+    nodes: &[ChangedNode],
     written: &Written,
     unseen: &Unseen<'_>,
 ) -> Result<(), ReadError> {
     let mut whole = BTreeSet::new();
-    for ChangedNode { id, before, after } in changed_nodes(overlay)? {
+    for ChangedNode { id, before, after } in nodes {
         if let Some(before) = before
-            && !floors(&before).eq(floors(&after))
+            && !floors(before).eq(floors(after))
         {
-            whole.insert(id);
-            derive_whole(overlay, id, &before, &after, unseen)?;
+            whole.insert(*id);
+            derive_whole(overlay, *id, before, after, unseen)?;
         }
     }
     for (id, properties) in written {

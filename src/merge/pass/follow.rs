@@ -35,7 +35,7 @@ impl Pass<'_> {
         if before.name != after.name {
             for (node, name) in [&before.name, &after.name].into_iter().flatten() {
                 let record = view::node(&self.overlay, *node)?.unwrap_or_default();
-                self.follow_names(stamp, &record, &[], [name])?;
+                self.follow_names(stamp, *node, &record, &[], [name])?;
             }
         }
         let moved = before
@@ -47,7 +47,7 @@ impl Pass<'_> {
             let record = view::node(&self.overlay, *node)?.unwrap_or_default();
             let name = [&before.name, &after.name];
             let names = name.into_iter().flatten().map(|(_, name)| name);
-            self.follow_names(stamp, &record, &[write.parent], names)?;
+            self.follow_names(stamp, *node, &record, &[write.parent], names)?;
             self.follow_emptied(stamp, write.parent, &record)?;
             if write.how == How::Add && record.parents.first().is_none_or(|w| w.stamp > stamp) {
                 self.follow_unknown(*node, stamp, &record)?;
@@ -122,11 +122,13 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// All-or-nothing change sets look at who has a name (M13). A node has, or no more has, one of
-    /// these parents or names as of `stamp`, besides what its record says.
+    /// All-or-nothing change sets look at who has a name, and at what the nodes they move are called
+    /// (M13). A node has, or no more has, one of these parents or names as of `stamp`, besides what
+    /// its record says.
     pub(super) fn follow_names<'n>(
         &mut self,
         stamp: Stamp,
+        node: NodeId,
         record: &'n NodeRecord,
         parents: &[NodeId],
         names: impl IntoIterator<Item = &'n NodeName>,
@@ -148,9 +150,9 @@ impl Pass<'_> {
                 .iter()
                 .map(|(_, name)| name),
         );
-        for parent in all_parents {
+        for looked_at in all_parents.into_iter().chain([node]) {
             for name in &all_names {
-                let key = key::name_touched(self.overlay.repo(), parent, name);
+                let key = key::name_touched(self.overlay.repo(), looked_at, name);
                 if let Some(Record::Touched(touched)) = self.overlay.get(&key)?
                     && touched > stamp
                 {

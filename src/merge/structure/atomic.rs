@@ -76,10 +76,13 @@ impl Evaluator<'_, '_> {
             return Ok(false);
         };
         let parent = place.parent;
-        let touched = key::name_touched(repo, parent, name);
-        match self.overlay.get(&touched)? {
-            Some(Record::Touched(known)) if known >= at => {}
-            _ => self.overlay.put(touched, Record::Touched(at)),
+        // Where it is put may be taken out of its record again, so that its name is remembered too.
+        for looked_at in [parent, node] {
+            let touched = key::name_touched(repo, looked_at, name);
+            match self.overlay.get(&touched)? {
+                Some(Record::Touched(known)) if known >= at => {}
+                _ => self.overlay.put(touched, Record::Touched(at)),
+            }
         }
         let mut others: BTreeSet<NodeId> = BTreeSet::new();
         if let Some(names) = &self.arrivals.names
