@@ -28,6 +28,9 @@
 //! - [`Peer`] opens a directory, and hands out the rest: a [`Session`] reads one state, gathers
 //!   operations and saves them; a [`Snapshot`] only reads, through [`ReadTree`]; an [`Observer`]
 //!   hears of commits; a [`Log`] walks back through history.
+//! - Nothing is lost silently: [`Session::conflicts`] lists what was written and is not there,
+//!   [`ReadTree::explain`] says why a node is as it is, [`Session::restore`] takes something out of
+//!   the trash, which [`ReadTree::trash`] lists.
 //! - [`PeerOptions`] says where to listen, whom to join, when a save is acknowledged.
 //! - [`Value`], [`NodePath`], [`NodeId`], [`ChangeSetId`] and their like are in [`model`].
 //! - `examples/embedded.rs` and `examples/two_peers.rs` show a peer at work, and two.
@@ -57,8 +60,8 @@ pub use merge::{
 };
 pub use model::script::Place;
 pub use model::{
-    ChangeSetId, ClusterId, NodeId, NodeName, NodePath, OriginId, PropertyName, PublicKey, RepoId,
-    Sequence, Timestamp, Value,
+    ChangeSetId, ClusterId, Conflict, ConflictId, ConflictItem, ConflictKind, NodeId, NodeName,
+    NodePath, OriginId, PropertyName, PublicKey, RepoId, Sequence, Timestamp, Value,
 };
 #[cfg(feature = "net")]
 pub use peer::{

@@ -9,6 +9,7 @@ pub mod conflict;
 pub mod id;
 pub mod json;
 pub mod limits;
+mod lost;
 pub mod name;
 pub mod order;
 pub mod path;

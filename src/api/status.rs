@@ -164,13 +164,9 @@ fn warnings(status: &PeerStatus) -> Vec<String> {
 
 /// Whether the daemon takes saves.
 pub(super) async fn health(State(shared): State<Shared>) -> Response {
-    let status = shared.peer.status().await;
-    if status.ready {
+    let Some(reason) = shared.peer.failure().await else {
         return ([(header::CONTENT_TYPE, stream::TEXT)], "ok\n").into_response();
-    }
-    let reason = status
-        .failure
-        .unwrap_or_else(|| "the store is not open".into());
+    };
     ApiError::new(
         StatusCode::SERVICE_UNAVAILABLE,
         format!("nothing is saved: {reason}"),

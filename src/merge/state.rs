@@ -315,14 +315,19 @@ impl State {
             return Err(ReadError::Expired);
         }
         let rows = self.storage.scan(from, to, limit)?;
-        let next = (rows.len() == limit).then(|| {
+        let mut next = (rows.len() == limit).then(|| {
             let mut next = rows[limit - 1].0.clone();
             next.push(0);
             next
         });
+        // What is in memory may be much more than a page.
+        let end = next.as_deref().unwrap_or(to);
+        if let Some(bound) = inner.layers.bound(from, end, limit) {
+            next = Some(bound.clone());
+        }
         let end = next.as_deref().unwrap_or(to);
         let mut merged: BTreeMap<Key, Option<Record>> = BTreeMap::new();
-        for (key, bytes) in rows {
+        for (key, bytes) in rows.into_iter().filter(|(key, _)| key.as_slice() < end) {
             let record =
                 Record::decode(&bytes).map_err(|source| ReadError::malformed(&key, source))?;
             merged.insert(key, Some(record));

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use super::change_sets::ChangeSets;
 use super::error::LogError;
 use crate::merge::{ReadError, Snapshot};
-use crate::model::{Conflict, ConflictItem, ConflictKind, Dependency, Operation, RepoId};
+use crate::model::{Conflict, Dependency, Operation, RepoId};
 
 /// How many conflicts are open, counted once for each state.
 #[derive(Debug, Default)]
@@ -35,54 +35,14 @@ impl OpenConflicts {
 }
 
 impl ChangeSets {
-    /// What the losing change set of a conflict did to the node and item that it lost: its
-    /// operations, as they were saved. Of a voided one that is all of them.
+    /// What the losing change set of a conflict did to the node and item that it lost, as
+    /// [`Conflict::lost_in`] tells; nothing if it is not in the journal yet.
     ///
     /// # Errors
     /// If the journal can not be read.
     pub fn lost(&mut self, conflict: &Conflict) -> Result<Vec<Operation>, LogError> {
-        let Some(set) = self.get(conflict.loser)? else {
-            return Ok(Vec::new());
-        };
-        let operations = set.operations.iter().enumerate();
-        Ok(operations
-            .filter(|(index, operation)| {
-                conflict.kind == ConflictKind::Voided
-                    || (operation.node(set.stamp(*index)) == conflict.node
-                        && wrote(operation, conflict))
-            })
-            .map(|(_, operation)| operation.clone())
-            .collect())
+        let set = self.get(conflict.loser)?;
+        let lost = set.as_deref().map(|set| conflict.lost_in(set).cloned());
+        Ok(lost.into_iter().flatten().collect())
     }
-}
-
-/// Whether an operation on the node wrote what a conflict is about.
-fn wrote(operation: &Operation, conflict: &Conflict) -> bool {
-    match &conflict.item {
-        ConflictItem::Property(name) => match operation {
-            Operation::Set { property, .. }
-            | Operation::Unset { property, .. }
-            | Operation::Inc { property, .. } => property == name,
-            _ => false,
-        },
-        ConflictItem::Order => matches!(operation, Operation::Order { .. }),
-        // A name clashes where its node is, so what moved that there lost it too.
-        ConflictItem::Name => {
-            matches!(operation, Operation::Rename { .. })
-                || matches!(operation, Operation::Move { name, .. }
-                    if name.is_some() || conflict.kind == ConflictKind::NameClash)
-                || is_add(operation)
-        }
-        ConflictItem::Parent => {
-            matches!(operation, Operation::Move { .. } | Operation::Remove { .. })
-        }
-        _ => is_add(operation) || matches!(operation, Operation::Remove { .. }),
-    }
-}
-
-fn is_add(operation: &Operation) -> bool {
-    matches!(
-        operation,
-        Operation::Add { .. } | Operation::AddUnique { .. }
-    )
 }

@@ -229,6 +229,15 @@ impl Peer {
         PeerStatus::of(&self.inner).await
     }
 
+    /// Why it takes no saves at present; nothing if it takes them. Cheaper than all of the status.
+    pub async fn failure(&self) -> Option<String> {
+        let core = &self.inner.core;
+        match core.run(|engine| engine.failure.clone()).await {
+            Some(failure) if !core.is_ended() => failure,
+            _ => Some("the peer has ended".into()),
+        }
+    }
+
     /// Makes a token with which another replica can join the cluster through this one, until it
     /// expires. It may be used more than once.
     ///

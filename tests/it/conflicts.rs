@@ -1,10 +1,13 @@
 //! Conflicts and voided saves, as people meet them: through the library, and through daemons.
 
+use std::path::Path;
 use std::time::Duration;
 
 use leveret::model::script::parse_script;
 use leveret::model::{ConflictId, ConflictItem, ConflictKind, Operation};
 use leveret::{DraftError, Event, Peer, PeerOptions, RepoId, Session, Value};
+use leveret_sim::engine::{Engine, Log, from_spec};
+use proptest::prelude::*;
 
 use crate::daemon::{Daemon, now, place, refused};
 
@@ -143,6 +146,41 @@ async fn the_answer_of_a_save_says_that_it_was_voided_at_once() {
     assert!(session.save().await.unwrap().voided);
     assert!(!other.save().await.unwrap().voided);
     peer.close().await.unwrap();
+}
+
+/// Every open conflict of a history names something that the losing change set did.
+fn check_lost(case: &merge_spec::Case) {
+    let engine = Engine::new(Log::default());
+    let sets: Vec<_> = case.change_sets.iter().map(from_spec).collect();
+    let tree = engine.merge(&sets).snapshot;
+    for conflict in tree.conflicts().unwrap() {
+        let set = sets.iter().find(|set| set.id == conflict.loser).unwrap();
+        let lost = conflict.lost_in(set).count();
+        assert!(lost > 0, "{}\n{conflict:?}", case.to_toml());
+        let voided = conflict.kind == ConflictKind::Voided;
+        assert!(!voided || lost == set.operations.len(), "{conflict:?}");
+    }
+}
+
+#[test]
+fn every_conflict_of_every_worked_case_tells_what_was_lost() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("merge-spec/cases");
+    for entry in std::fs::read_dir(directory).unwrap() {
+        check_lost(&merge_spec::Case::read(entry.unwrap().path()).unwrap());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 48,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn and_of_random_histories(history in merge_spec::random::history()) {
+        check_lost(&history.case);
+    }
 }
 
 /// Two daemons that have met, have saved something apart, and have met again.

@@ -65,6 +65,18 @@ impl Layers {
         }
     }
 
+    /// A key within a range before which each layer has at most `limit` of the range's keys; nothing
+    /// if none has more in all of it.
+    pub(super) fn bound(&self, from: &[u8], to: &[u8], limit: usize) -> Option<&Key> {
+        let writing = self.writing.as_ref();
+        let bounds = [
+            writing.and_then(|writing| range(writing, from, to).nth(limit).map(|(key, _)| key)),
+            range(&self.dirty, from, to).nth(limit).map(|(key, _)| key),
+            range(&self.old, from, to).nth(limit).map(|(key, _)| key),
+        ];
+        bounds.into_iter().flatten().min()
+    }
+
     /// The last key of a range that a layer knows at a version, and its record.
     pub(super) fn last(
         &self,
