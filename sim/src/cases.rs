@@ -17,7 +17,7 @@ use leveret::merge::{ReadTree, Snapshot};
 use leveret::model::{ChangeSet, ChangeSetId, NodeId, NodePath};
 use merge_spec::{Case, CaseError, Mismatch};
 
-use crate::engine::{Engine, Log, Receiver, from_spec};
+use crate::engine::{Engine, Log, Receiver, check_pages, from_spec};
 use crate::observation::{Observation, nodes_of};
 use delivery::{Delivery, Step};
 
@@ -229,6 +229,7 @@ impl<'a> Trial<'a> {
     /// Compares the engine's outcome with what the case expects.
     fn expect(&self, snapshot: &Snapshot) -> Result<(), String> {
         let shorten = |mismatch: Mismatch| format!("expected otherwise: {}", mismatch.what);
+        check_pages(snapshot);
         let found = Observation::of_engine(snapshot, []);
         self.case.check_tree(&found.tree).map_err(shorten)?;
         let pairs = found.conflict_pairs();
