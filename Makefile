@@ -3,6 +3,8 @@
 CARGO ?= cargo
 # Further arguments: of the demo (run), of the test runner (test, prove), of the benches (bench).
 ARGS ?=
+# Random histories of `make prove`.
+CASES ?= 100000
 
 .DEFAULT_GOAL := help
 .PHONY: help run test prove check fmt bench pictures clean
@@ -23,9 +25,11 @@ test: ## run every test (with cargo-nextest where it is installed)
 		set -x; $(CARGO) test --locked --workspace --lib --bins --tests --examples $(ARGS); \
 	fi
 
-# Tests that are ignored elsewhere since they take long: every small history, in every order.
-prove: ## hold the merge engine against the naive model at length (takes long)
-	$(CARGO) test --locked --release -p leveret --test it -- --ignored --nocapture exhaustive $(ARGS)
+# Every small history in every order, which is ignored elsewhere since it takes long, and many more
+# random ones.
+prove: ## hold the merge engine against the naive model at length (CASES=N random histories)
+	CASES=$(CASES) $(CARGO) test --locked --release -p leveret --test it -- --include-ignored --nocapture \
+		exhaustive after_every_merge_of_random_histories $(ARGS)
 
 check: ## formatting, lints, the library without its features, the documentation
 	$(CARGO) fmt --all --check
