@@ -3,11 +3,16 @@
 //! All of it follows from comparing each changed node with what it was before the pass, so
 //! operations evaluated again to the same effect leave no trace here.
 
+mod change;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+pub use change::Change;
+
 use super::counters::MergeCounters;
 use super::digest::{self, Term};
+use super::fault::{Fault, on};
 use super::pass::Written;
 use super::register::{self, Effective, Place};
 use super::structure::{End, way_up};
@@ -16,81 +21,6 @@ use crate::codec::record::{ChildEntry, How, NodeRecord, Record};
 use crate::codec::state_key as key;
 use crate::model::order::effective_key;
 use crate::model::{NodeId, NodeName, OrderKey, PropertyName, Stamp, Value};
-
-/// One visible difference between two states. Nodes are named by their own, unescaped, names.
-///
-/// A list of them can be applied to a mirror of the tree in its order: what appears, moves, is
-/// ordered, changes its properties, vanishes.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Change {
-    /// The node is there now, with everything below it, none of which was.
-    Appeared {
-        /// The node.
-        node: NodeId,
-        /// Its parent.
-        parent: NodeId,
-        /// Its name.
-        name: NodeName,
-    },
-    /// The node has another parent or another name; what is below it came along.
-    Moved {
-        /// The node.
-        node: NodeId,
-        /// Parent and name before.
-        from: (NodeId, NodeName),
-        /// Parent and name after.
-        to: (NodeId, NodeName),
-    },
-    /// The node has another place among its siblings.
-    Ordered {
-        /// The node.
-        node: NodeId,
-    },
-    /// A property of the node changed.
-    Property {
-        /// The node.
-        node: NodeId,
-        /// The property.
-        name: PropertyName,
-        /// Its value before; nothing if it had none.
-        before: Option<Value>,
-        /// Its value after; nothing if it has none.
-        after: Option<Value>,
-    },
-    /// The node is not there any more, nor is anything that is still below it.
-    Vanished {
-        /// The node.
-        node: NodeId,
-        /// Its parent before.
-        parent: NodeId,
-        /// Its name before.
-        name: NodeName,
-    },
-}
-
-impl Change {
-    /// The node it is about.
-    pub fn node(&self) -> NodeId {
-        match self {
-            Self::Appeared { node, .. }
-            | Self::Moved { node, .. }
-            | Self::Ordered { node }
-            | Self::Property { node, .. }
-            | Self::Vanished { node, .. } => *node,
-        }
-    }
-
-    fn rank(&self) -> u8 {
-        match self {
-            Self::Appeared { .. } => 0,
-            Self::Moved { .. } => 1,
-            Self::Ordered { .. } => 2,
-            Self::Property { .. } => 3,
-            Self::Vanished { .. } => 4,
-        }
-    }
-}
 
 /// Where a node is: what its newest writes come to.
 #[derive(Clone, PartialEq)]
@@ -124,7 +54,8 @@ fn name(node: &NodeRecord) -> Option<&(Stamp, NodeName)> {
 /// The order key that counts: one written before the node was there does not (M12).
 pub(super) fn order(node: &NodeRecord) -> Option<&(Stamp, OrderKey)> {
     let first = node.parents.first()?.stamp;
-    node.orders.last().filter(|(stamp, _)| *stamp > first)
+    let counts = |stamp: Stamp| stamp > first || on(Fault::EarlyOrderCounts);
+    node.orders.last().filter(|(stamp, _)| counts(*stamp))
 }
 
 /// The stamp up to which a node's property writes do not count: it did not exist (M12), or an add
@@ -138,7 +69,7 @@ pub(super) fn floor(id: NodeId, node: &NodeRecord) -> Option<Stamp> {
         .parents
         .iter()
         .rev()
-        .find(|write| write.how == How::ComeBack);
+        .find(|write| write.how == How::ComeBack && !on(Fault::ComeBackKeepsProperties));
     Some(emptied.unwrap_or(first).stamp)
 }
 
@@ -222,6 +153,7 @@ impl Settling<'_, '_> {
             .count();
         before.parents[shared..]
             .iter()
+            .filter(|_| !on(Fault::DigestKeepsParents))
             .for_each(|write| digest::subtract(sums, id, &Term::Parent(write)));
         after.parents[shared..]
             .iter()
@@ -326,7 +258,7 @@ impl Settling<'_, '_> {
                 shadow,
             }))
         };
-        if plain != standing.effective {
+        if plain != standing.effective && !on(Fault::OrderedUnnamed) {
             self.overlay.put(
                 key::child(repo, standing.parent, &plain, self.id),
                 entry(true),
@@ -386,7 +318,9 @@ impl Settling<'_, '_> {
                 continue;
             }
             if let Some(sums) = self.digest.as_deref_mut() {
-                if let Some(effective) = &before {
+                if let Some(effective) = &before
+                    && !on(Fault::DigestKeepsValues)
+                {
                     digest::subtract(sums, self.id, &Term::Property(&name, effective));
                 }
                 if let Some(effective) = &after {
@@ -406,6 +340,9 @@ impl Settling<'_, '_> {
             for target in after.iter().flat_map(Value::references) {
                 self.overlay
                     .put(key::referrer(repo, target, self.id, &name), Record::Mark);
+            }
+            if after.is_none() && on(Fault::EmptyingUntold) {
+                continue;
             }
             changes.push(Change::Property {
                 node: self.id,
@@ -440,6 +377,7 @@ impl Settling<'_, '_> {
                     changes.push(Change::Vanished { node, parent, name });
                 }
             }
+            (Some(_), Some(_)) if on(Fault::MoveUntold) => {}
             (Some(before), Some(after)) => {
                 if (before.parent, &before.name) != (after.parent, &after.name) {
                     let from = (before.parent, before.name);
