@@ -1,11 +1,11 @@
 # Everything one does with this repository. `make` alone lists the targets.
 
 CARGO ?= cargo
-# Further arguments: of the demo (run), of the test runner (test), of the benches (bench).
+# Further arguments: of the demo (run), of the test runner (test, prove), of the benches (bench).
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt bench pictures clean
+.PHONY: help run test prove check fmt bench pictures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,10 @@ test: ## run every test (with cargo-nextest where it is installed)
 	else \
 		set -x; $(CARGO) test --locked --workspace --lib --bins --tests --examples $(ARGS); \
 	fi
+
+# Tests that are ignored elsewhere since they take long: every small history, in every order.
+prove: ## hold the merge engine against the naive model at length (takes long)
+	$(CARGO) test --locked --release -p leveret --test it -- --ignored --nocapture exhaustive $(ARGS)
 
 check: ## formatting, lints, the library without its features, the documentation
 	$(CARGO) fmt --all --check

@@ -18,7 +18,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::change::{ChangeSet, Origin, SetId};
-use crate::fold::fold;
+use crate::fold::{Fold, fold};
 use author::Desk;
 
 pub use expect::{Expect, Mismatch};
@@ -286,6 +286,18 @@ pub(crate) fn frontier(
     }
     newest.sort_unstable();
     newest
+}
+
+/// What a save comes to: `set`, which has no operations yet, with those that its author writes in
+/// the lines of `ops`, having seen what is in `view`.
+///
+/// # Errors
+///
+/// [`Refusal`], of the first line that the author's own view forbids (M3).
+pub fn write(view: &Fold, set: ChangeSet, ops: &str) -> Result<ChangeSet, Refusal> {
+    let mut desk = Desk::new(view.clone(), set);
+    ops.lines().try_for_each(|line| desk.write(line))?;
+    Ok(desk.finish().0)
 }
 
 /// Has every author write his saves, in the order of the ids. Since an id is greater than all

@@ -65,7 +65,8 @@ pub fn fold(change_sets: &[ChangeSet]) -> Fold {
 
 impl Fold {
     /// The state before the first change set.
-    pub(crate) fn empty() -> Fold {
+    #[must_use]
+    pub fn empty() -> Fold {
         Fold {
             tree: Tree::empty(),
             held: BTreeSet::new(),
@@ -75,8 +76,8 @@ impl Fold {
         }
     }
 
-    /// Applies the change set that is next in the order of ids.
-    pub(crate) fn apply(&mut self, set: &ChangeSet) {
+    /// Applies the change set that is next in the order of ids: all that was applied is older.
+    pub fn apply(&mut self, set: &ChangeSet) {
         // M2: what its author had seen is what it depends on, with all that those had seen. Since
         // that has smaller ids it has had its turn; if it has not, it is missing.
         let dependencies: Option<Vec<SetId>> = set

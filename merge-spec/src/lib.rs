@@ -30,7 +30,7 @@ mod tree;
 mod value;
 mod view;
 
-pub use case::{Case, CaseError, Expect, Mismatch, Refusal, Save, key_between};
+pub use case::{Case, CaseError, Expect, Mismatch, Refusal, Save, key_between, write};
 pub use change::{ChangeSet, NodeId, Operation, Origin, SetId, Stamp};
 pub use conflict::{Conflict, Item, Kind};
 pub use digest::Digest;

@@ -17,7 +17,7 @@ use leveret::merge::{ReadTree, Snapshot};
 use leveret::model::{ChangeSet, ChangeSetId, NodeId, NodePath};
 use merge_spec::{Case, CaseError, Mismatch};
 
-use crate::engine::{Engine, Log, Receiver, from_spec};
+use crate::engine::{Engine, Log, Receiver, check_pages, from_spec};
 use crate::observation::{Observation, nodes_of};
 use delivery::{Delivery, Step};
 
@@ -138,7 +138,8 @@ fn no_case(file: &str, text: &str, error: &CaseError) -> String {
     named.unwrap_or(&whole).to_owned()
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("no message")
@@ -229,6 +230,7 @@ impl<'a> Trial<'a> {
     /// Compares the engine's outcome with what the case expects.
     fn expect(&self, snapshot: &Snapshot) -> Result<(), String> {
         let shorten = |mismatch: Mismatch| format!("expected otherwise: {}", mismatch.what);
+        check_pages(snapshot);
         let found = Observation::of_engine(snapshot, []);
         self.case.check_tree(&found.tree).map_err(shorten)?;
         let pairs = found.conflict_pairs();

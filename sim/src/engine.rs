@@ -21,7 +21,7 @@ use leveret::storage::memory::MemoryStorage;
 pub use convert::{from_spec, to_spec};
 pub use fault::ReceiverFault;
 pub use log::Log;
-pub use read::{children, orders, spec_children, spec_orders, tree};
+pub use read::{Visible, VisibleNode, check_pages, orders, spec_children, spec_orders, tree};
 pub use receiver::Receiver;
 
 /// Bytes of clean records that an engine keeps in memory: few, so that the store is asked too.

@@ -12,7 +12,7 @@ use leveret::model::{
 use merge_spec::{self as spec, Fold};
 use serde_json::Value as Json;
 
-use crate::engine::{children, spec_children, tree};
+use crate::engine::{Visible, spec_children};
 
 /// Everything of a state that the engine and the naive model both tell.
 #[derive(Clone, PartialEq, Debug)]
@@ -51,13 +51,25 @@ impl Observation {
     /// # Panics
     /// If the state can not be read.
     pub fn of_engine(snapshot: &Snapshot, nodes: impl IntoIterator<Item = NodeId>) -> Self {
+        Self::of_visible(&Visible::of(snapshot), snapshot, nodes)
+    }
+
+    /// The same, of a state whose visible part has been read.
+    ///
+    /// # Panics
+    /// If the rest can not be read.
+    pub fn of_visible(
+        visible: &Visible,
+        snapshot: &Snapshot,
+        nodes: impl IntoIterator<Item = NodeId>,
+    ) -> Self {
         let is_trashed = |node: &NodeId| {
             let visible = snapshot.is_visible(*node);
             !visible.expect("the store of a test can be read")
         };
         Self {
-            tree: tree(snapshot),
-            children: children(snapshot),
+            tree: visible.tree(),
+            children: visible.children(),
             trashed: nodes.into_iter().filter(is_trashed).collect(),
             conflicts: snapshot
                 .conflicts()

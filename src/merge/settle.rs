@@ -3,12 +3,10 @@
 //! All of it follows from comparing each changed node with what it was before the pass, so
 //! operations evaluated again to the same effect leave no trace here.
 
-mod change;
+mod children;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-pub use change::Change;
 
 use super::counters::MergeCounters;
 use super::digest::{self, Term};
@@ -17,10 +15,85 @@ use super::pass::Written;
 use super::register::{self, Effective, Place};
 use super::structure::{End, way_up};
 use super::view::{self, Overlay, ReadError, View};
-use crate::codec::record::{ChildEntry, How, NodeRecord, Record};
+use crate::codec::record::{How, NodeRecord, Record};
 use crate::codec::state_key as key;
 use crate::model::order::effective_key;
 use crate::model::{NodeId, NodeName, OrderKey, PropertyName, Stamp, Value};
+
+/// One visible difference between two states. Nodes are named by their own, unescaped, names.
+///
+/// A list of them can be applied to a mirror of the tree in its order: what appears, moves, is
+/// ordered, changes its properties, vanishes.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Change {
+    /// The node is there now, with everything below it, none of which was.
+    Appeared {
+        /// The node.
+        node: NodeId,
+        /// Its parent.
+        parent: NodeId,
+        /// Its name.
+        name: NodeName,
+    },
+    /// The node has another parent or another name; what is below it came along.
+    Moved {
+        /// The node.
+        node: NodeId,
+        /// Parent and name before.
+        from: (NodeId, NodeName),
+        /// Parent and name after.
+        to: (NodeId, NodeName),
+    },
+    /// The node has another place among its siblings.
+    Ordered {
+        /// The node.
+        node: NodeId,
+    },
+    /// A property of the node changed.
+    Property {
+        /// The node.
+        node: NodeId,
+        /// The property.
+        name: PropertyName,
+        /// Its value before; nothing if it had none.
+        before: Option<Value>,
+        /// Its value after; nothing if it has none.
+        after: Option<Value>,
+    },
+    /// The node is not there any more, nor is anything that is still below it.
+    Vanished {
+        /// The node.
+        node: NodeId,
+        /// Its parent before.
+        parent: NodeId,
+        /// Its name before.
+        name: NodeName,
+    },
+}
+
+impl Change {
+    /// The node it is about.
+    pub fn node(&self) -> NodeId {
+        match self {
+            Self::Appeared { node, .. }
+            | Self::Moved { node, .. }
+            | Self::Ordered { node }
+            | Self::Property { node, .. }
+            | Self::Vanished { node, .. } => *node,
+        }
+    }
+
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Appeared { .. } => 0,
+            Self::Moved { .. } => 1,
+            Self::Ordered { .. } => 2,
+            Self::Property { .. } => 3,
+            Self::Vanished { .. } => 4,
+        }
+    }
+}
 
 /// Where a node is: what its newest writes come to.
 #[derive(Clone, PartialEq)]
@@ -186,119 +259,6 @@ impl Settling<'_, '_> {
         }
     }
 
-    /// The indexes of children, present and former.
-    fn index_place(&mut self) -> Result<(), ReadError> {
-        let (before, after) = (Standing::of(self.before), Standing::of(self.after));
-        if before != after {
-            if let Some(standing) = &before {
-                self.leave(standing)?;
-            }
-            if let Some(standing) = &after {
-                self.enter(standing)?;
-            }
-        }
-        if (&self.before.parents, &self.before.names) != (&self.after.parents, &self.after.names) {
-            let repo = self.overlay.repo();
-            let (old, new) = (former_places(self.before), former_places(self.after));
-            for (parent, name) in old.difference(&new) {
-                self.overlay
-                    .remove(key::former_child(repo, *parent, name, self.id));
-            }
-            for (parent, name) in new.difference(&old) {
-                self.overlay.put(
-                    key::former_child(repo, *parent, name, self.id),
-                    Record::Mark,
-                );
-            }
-        }
-        Ok(())
-    }
-
-    fn leave(&mut self, standing: &Standing) -> Result<(), ReadError> {
-        let repo = self.overlay.repo();
-        let plain = effective_key(None, &standing.name);
-        self.overlay.remove(key::child(
-            repo,
-            standing.parent,
-            &standing.effective,
-            self.id,
-        ));
-        if plain != standing.effective {
-            self.overlay
-                .remove(key::child(repo, standing.parent, &plain, self.id));
-        }
-        let others = self.namesakes(standing)?;
-        if others > 0 {
-            self.counters.clashes = self.counters.clashes.saturating_sub(1);
-        }
-        if others == 1 {
-            self.overlay
-                .remove(key::clash(repo, standing.parent, &standing.name));
-        }
-        Ok(())
-    }
-
-    fn enter(&mut self, standing: &Standing) -> Result<(), ReadError> {
-        let repo = self.overlay.repo();
-        let others = self.namesakes(standing)?;
-        if others > 0 {
-            self.counters.clashes += 1;
-            self.counters.clashes_met += 1;
-        }
-        if others == 1 {
-            let key = key::clash(repo, standing.parent, &standing.name);
-            self.overlay.put(key, Record::Mark);
-        }
-        let plain = effective_key(None, &standing.name);
-        let entry = |shadow| {
-            let (name, placed) = (standing.name.clone(), standing.placed);
-            Record::Child(Arc::new(ChildEntry {
-                name,
-                placed,
-                shadow,
-            }))
-        };
-        if plain != standing.effective && !on(Fault::OrderedUnnamed) {
-            self.overlay.put(
-                key::child(repo, standing.parent, &plain, self.id),
-                entry(true),
-            );
-        }
-        self.overlay.put(
-            key::child(repo, standing.parent, &standing.effective, self.id),
-            entry(false),
-        );
-        Ok(())
-    }
-
-    /// How many other children of the same parent have the same name: none, one, or more.
-    fn namesakes(&self, standing: &Standing) -> Result<usize, ReadError> {
-        if standing.parent == NodeId::TRASH {
-            return Ok(0);
-        }
-        let plain = effective_key(None, &standing.name);
-        let mut from = key::children_at(self.overlay.repo(), standing.parent, &plain);
-        let end = key::after_prefix(&from);
-        let mut found = 0;
-        loop {
-            let rows = self.overlay.scan(&from, &end, 16)?;
-            found += rows
-                .iter()
-                .filter(|(key, record)| {
-                    matches!(record, Record::Child(entry) if entry.name == standing.name)
-                        && key::child_of(key).is_some_and(|(_, child)| child != self.id)
-                })
-                .count();
-            match rows.last() {
-                Some((last, _)) if found < 2 && rows.len() == 16 => {
-                    from.clone_from(last);
-                    from.push(0);
-                }
-                _ => return Ok(found.min(2)),
-            }
-        }
-    }
-
     /// Digest, references and changes of the properties that can have changed.
     fn properties(
         &mut self,
@@ -391,31 +351,6 @@ impl Settling<'_, '_> {
         }
         Ok(())
     }
-}
-
-/// Parents that a node had once, and its name there, but for its present place and the trash.
-fn former_places(node: &NodeRecord) -> BTreeSet<(NodeId, &NodeName)> {
-    let mut places = BTreeSet::new();
-    let (mut parents, mut names) = (node.parents.iter().peekable(), node.names.iter().peekable());
-    let (mut parent, mut name) = (None, None);
-    loop {
-        let stamps = [
-            parents.peek().map(|write| write.stamp),
-            names.peek().map(|(stamp, _)| *stamp),
-        ];
-        let Some(now) = stamps.into_iter().flatten().min() else {
-            break;
-        };
-        places.extend(parent.zip(name));
-        if let Some(write) = parents.next_if(|write| write.stamp == now) {
-            parent = Some(write.parent);
-        }
-        if let Some((_, written)) = names.next_if(|(stamp, _)| *stamp == now) {
-            name = Some(written);
-        }
-    }
-    places.retain(|place| place.0 != NodeId::TRASH && Some(*place) != parent.zip(name));
-    places
 }
 
 /// Whether a node is in the tree as of the newest writes.

@@ -7,6 +7,7 @@ mod conflicts;
 mod convergence;
 mod daemon;
 mod daemons;
+mod exhaustive;
 mod explain;
 mod floors;
 mod golden_state;

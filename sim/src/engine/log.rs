@@ -19,6 +19,13 @@ impl Log {
         let mut sets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         sets.entry((set.id.origin, set.sequence)).or_insert(set);
     }
+
+    /// A log with the same change sets, which does not get what is added to this one from now on.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let sets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Self(Arc::new(Mutex::new(sets.clone())))
+    }
 }
 
 impl History for Log {

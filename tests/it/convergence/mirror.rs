@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use leveret::merge::{Change, ReadTree, Snapshot};
 use leveret::model::{NodeId, NodeName, PropertyName, Value};
+use leveret_sim::engine::Visible;
 
 /// A node as the mirror has it.
 #[derive(Clone, Debug, PartialEq)]
@@ -111,17 +112,23 @@ impl Mirror {
     }
 
     /// Compares with all that is to be seen.
-    pub(super) fn check(&self, state: &Snapshot) -> Result<(), String> {
-        let mut seen = Self(BTreeMap::new());
-        seen.read(NodeId::ROOT, state)?;
-        let ids = self.0.keys().chain(seen.0.keys());
-        for id in ids {
-            let (mirrored, is) = (self.0.get(id), seen.0.get(id));
-            if mirrored != is {
-                return Err(format!(
-                    "events: node {id} is {is:?}, and by the events {mirrored:?}"
-                ));
+    pub(super) fn check(&self, visible: &Visible) -> Result<(), String> {
+        for node in &visible.nodes {
+            let mirrored = self.0.get(&node.id);
+            let same = mirrored.is_some_and(|mirrored| {
+                mirrored.parent == node.parent
+                    && mirrored.name == node.name
+                    && mirrored
+                        .properties
+                        .iter()
+                        .eq(node.properties.iter().map(|(n, v)| (n, v)))
+            });
+            if !same {
+                return Err(format!("events: {node:?} is by the events {mirrored:?}"));
             }
+        }
+        if self.0.len() > visible.nodes.len() {
+            return Err("events: there are nodes in the mirror that have vanished".into());
         }
         Ok(())
     }

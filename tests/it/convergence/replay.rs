@@ -16,7 +16,7 @@ use leveret::model::{ChangeSet, Dependency, NodeId, OriginId, RepoId, Sequence};
 use leveret::storage::Storage;
 use leveret::storage::memory::MemoryStorage;
 use leveret::storage::sled::{SledOptions, SledStorage};
-use leveret_sim::engine::{Engine, Log, Receiver, from_spec};
+use leveret_sim::engine::{Engine, Log, Receiver, Visible, from_spec};
 use leveret_sim::observation::{Observation, nodes_of};
 use merge_spec::random::{AUTHORS, Event, History};
 use merge_spec::{Fold, Origin, SetId};
@@ -179,24 +179,49 @@ impl<'h> Model<'h> {
 
     /// What the model makes of some change sets.
     fn known(&mut self, applied: u128) -> Rc<Known> {
+        if let Some(known) = self.known.get(&applied) {
+            return known.clone();
+        }
         let sets = &self.history.case.change_sets;
-        let known = self.known.entry(applied).or_insert_with(|| {
-            let some = sets.iter().enumerate();
-            let some = some.filter(|(i, _)| applied & (1 << i) != 0);
-            let fold = merge_spec::fold(&some.map(|(_, set)| set.clone()).collect::<Vec<_>>());
-            Rc::new(Known {
-                model: Observation::of_model(&fold),
-                nodes: nodes_of(&fold),
-                fold,
-            })
+        // Often all but the newest has been asked before.
+        let newest = 127_u32.checked_sub(applied.leading_zeros());
+        let before = newest.and_then(|newest| self.known.get(&(applied & !(1 << newest))));
+        let fold = match before.zip(newest) {
+            Some((known, newest)) => {
+                let mut fold = known.fold.clone();
+                fold.apply(&sets[newest as usize]);
+                fold
+            }
+            None => {
+                let some = sets.iter().enumerate();
+                let some = some.filter(|(i, _)| applied & (1 << i) != 0);
+                merge_spec::fold(&some.map(|(_, set)| set.clone()).collect::<Vec<_>>())
+            }
+        };
+        let known = Rc::new(Known {
+            model: Observation::of_model(&fold),
+            nodes: nodes_of(&fold),
+            fold,
         });
-        known.clone()
+        self.known.insert(applied, known.clone());
+        known
     }
 
-    /// Compares what the engine shows with what the model makes of these change sets.
-    fn compare(&mut self, snapshot: &Snapshot, applied: u128) -> Result<(), String> {
+    /// Compares what the engine shows with what the model makes of these change sets, and with
+    /// what a mirror has been told.
+    fn compare(
+        &mut self,
+        snapshot: &Snapshot,
+        applied: u128,
+        mirror: Option<&Mirror>,
+    ) -> Result<(), String> {
         let known = self.known(applied);
-        let found = Observation::of_engine(snapshot, known.nodes.iter().copied());
+        let visible = Visible::of(snapshot);
+        if let Some(mirror) = mirror {
+            mirror.check(&visible)?;
+        }
+        let nodes = known.nodes.iter().copied();
+        let found = Observation::of_visible(&visible, snapshot, nodes);
         invariants::one_place_each(&found, &known.nodes)?;
         if let Some(difference) = found.first_difference(&known.model) {
             return Err(difference);
@@ -335,7 +360,7 @@ impl<'m, 'h> Trial<'m, 'h> {
             return Ok(());
         };
         self.model
-            .compare(&snapshot, applied)
+            .compare(&snapshot, applied, None)
             .map_err(|what| format!("an older snapshot: {what}"))
     }
 
@@ -372,7 +397,6 @@ impl<'m, 'h> Trial<'m, 'h> {
         self.replayed.merges += 1;
         let told = &mut self.peers[peer];
         told.mirror.apply(&merged.changes, &merged.snapshot)?;
-        told.mirror.check(&merged.snapshot)?;
         let before = told.applied;
         let ids = told.receiver.applied().iter().map(|set| SetId {
             time: set.id.time.0,
@@ -391,10 +415,14 @@ impl<'m, 'h> Trial<'m, 'h> {
         after: u128,
         merged: &Merged,
     ) -> Result<(), String> {
-        let (before, after) = (self.model.known(before), self.model.known(after));
-        let (old, new) = (before.fold.voided(), after.fold.voided());
+        let old = match before {
+            0 => BTreeSet::new(),
+            _ => self.model.known(before).fold.voided().clone(),
+        };
+        let known = self.model.known(after);
+        let new = known.fold.voided();
         let expected: BTreeSet<(SetId, bool)> = new
-            .difference(old)
+            .difference(&old)
             .map(|id| (*id, true))
             .chain(old.difference(new).map(|id| (*id, false)))
             .collect();
@@ -416,7 +444,10 @@ impl<'m, 'h> Trial<'m, 'h> {
 
     fn compare(&mut self, peer: usize) -> Result<(), String> {
         let snapshot = self.peers[peer].receiver.engine.snapshot();
-        self.model.compare(&snapshot, self.peers[peer].applied)
+        let Peer {
+            mirror, applied, ..
+        } = &self.peers[peer];
+        self.model.compare(&snapshot, *applied, Some(mirror))
     }
 
     /// Compares what all peers have in their stores.
