@@ -20,6 +20,7 @@ mod counters;
 mod digest;
 mod draft;
 mod explain;
+mod fault;
 mod pass;
 mod read;
 mod register;
@@ -40,6 +41,8 @@ pub use draft::{ChangedItem, Draft, DraftError, Item};
 pub use explain::{
     Explanation, ItemHistory, ItemValue, Outcome, ToldWrite, WRITES_TOLD_MAX, Wrote,
 };
+#[cfg(all(feature = "faults", debug_assertions))]
+pub use fault::Fault;
 pub use read::{Child, ChildCursor, NodeInfo, ReadTree};
 pub(crate) use register::remembers;
 pub use settle::Change;

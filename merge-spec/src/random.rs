@@ -174,7 +174,7 @@ fn step() -> impl Strategy<Value = Step> {
         [pick(), pick(), pick()],
         0..play::NAMES.len(),
         [leap(), leap(), leap(), leap()],
-        vec(value_edit(), 0..=15),
+        vec(beside(), 0..=15),
         all_or_nothing(),
     )
         .prop_map(
@@ -221,6 +221,11 @@ fn edit() -> impl Strategy<Value = Edit> {
         3 => pick().prop_map(Edit::Dismiss),
         18 => value_edit(),
     ]
+}
+
+/// What is done besides a contest.
+fn beside() -> impl Strategy<Value = Edit> {
+    prop_oneof![14 => value_edit(), 1 => pick().prop_map(Edit::Dismiss)]
 }
 
 fn value_edit() -> impl Strategy<Value = Edit> {

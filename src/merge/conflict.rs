@@ -30,6 +30,7 @@ use std::sync::Arc;
 pub(super) use list::{is_dismissed, open};
 
 use super::History;
+use super::fault::{Fault, on};
 use super::pass::{Evaluated, Written};
 use super::seen::Knowledge;
 use super::state::Heads;
@@ -112,6 +113,7 @@ fn derive_voided(overlay: &mut Overlay<'_>, evaluated: &[Evaluated]) -> Result<(
             loser: at,
         };
         match (evaluated.was_voided.unwrap_or(false), evaluated.voided) {
+            (false, true) if on(Fault::VoidingUnreported) => {}
             (false, true) => put(overlay, &entry, None),
             (true, false) => remove(overlay, &entry)?,
             _ => {}
@@ -135,7 +137,8 @@ fn remove(overlay: &mut Overlay<'_>, entry: &ConflictEntry) -> Result<(), ReadEr
 
 /// Puts `new` in the place of `old`.
 fn replace(overlay: &mut Overlay<'_>, old: &Entries, new: &Entries) -> Result<(), ReadError> {
-    for entry in old.keys().filter(|entry| !new.contains_key(entry)) {
+    let keep = on(Fault::ConflictStays);
+    for entry in old.keys().filter(|entry| !keep && !new.contains_key(entry)) {
         remove(overlay, entry)?;
     }
     for (entry, winner) in new {

@@ -20,6 +20,7 @@ use earlier::{Earlier, Reach};
 use super::conflict;
 use super::counters::MergeCounters;
 use super::digest::{self, Term};
+use super::fault::{Fault, on};
 use super::seen::{self, Knowledge};
 use super::settle::{self, Change};
 use super::state::{Heads, Summary};
@@ -168,7 +169,8 @@ impl<'a> Pass<'a> {
         let changed = self
             .evaluated
             .iter()
-            .filter(|evaluated| evaluated.was_voided.unwrap_or(false) != evaluated.voided);
+            .filter(|evaluated| evaluated.was_voided.unwrap_or(false) != evaluated.voided)
+            .filter(|evaluated| evaluated.voided || !on(Fault::StandingUntold));
         changed
             .map(|evaluated| (evaluated.set.id, evaluated.voided))
             .collect()
@@ -244,6 +246,12 @@ impl<'a> Pass<'a> {
         loop {
             let next_new = new.front().map(|set| set.id);
             let before = next_new.unwrap_or(ChangeSetId::MAX);
+            if rewound && on(Fault::OnlyOneAgain) {
+                self.reach = Reach {
+                    all: Stamp::MIN,
+                    removals: Stamp::MIN,
+                };
+            }
             if let Some((id, record)) = earlier.next(&self.overlay, self.reach, before, &new_ids)? {
                 let set = self.history.change_set(id.origin, record.sequence)?;
                 assert_eq!(
@@ -280,6 +288,9 @@ impl<'a> Pass<'a> {
             let needs_its_place = operation.is_structural()
                 || (set.all_or_nothing && matches!(operation, Operation::Rename { .. }));
             let mut after = Effects::default();
+            if on(Fault::SkippedForGood) && self.was_skipped(operation, stamp)? {
+                continue;
+            }
             if needs_its_place {
                 let before = self.take_effects(operation, stamp, former.as_deref())?;
                 after = self.evaluator().evaluate(operation, stamp, &author)?;
@@ -292,10 +303,13 @@ impl<'a> Pass<'a> {
                 effects.push((stamp, before, after.clone()));
             }
             if set.all_or_nothing && whole {
-                whole = self.evaluator().fits(operation, stamp, &after)?;
+                whole = self.evaluator().fits(operation, stamp, &after)?
+                    || on(Fault::OnlyFailingDropped);
+                let was_voided = former.as_ref().is_some_and(|former| former.voided);
+                whole &= !(was_voided && on(Fault::VoidedForGood));
             }
         }
-        if !whole {
+        if !whole && !on(Fault::StructureStays) {
             for (stamp, _, after) in &mut effects {
                 let operation = &set.operations[stamp.index as usize];
                 let others = others(operation, *stamp, after);
@@ -335,7 +349,9 @@ impl<'a> Pass<'a> {
         }
         record.others.sort();
         record.unknown.sort();
-        if former.as_deref() != Some(&record) {
+        if former.as_deref() != Some(&record)
+            && (former.is_none() || !on(Fault::RevisionUnrecorded))
+        {
             let key = key::structural(self.overlay.repo(), set.id);
             if former.is_none() {
                 self.fresh.insert(key.clone());
@@ -393,12 +409,21 @@ impl<'a> Pass<'a> {
             let stamp = set.stamp(index);
             match operation {
                 Operation::Rename { .. } => {} // among the effects
+                _ if was_voided == Some(true) && on(Fault::ValuesNotGivenBack) => {}
                 _ if stands && !stood => self.write_register(operation, stamp)?,
+                _ if on(Fault::ValuesStay) => {}
+                Operation::Dismiss { .. } if on(Fault::DismissalStays) => {}
                 _ if stood && !stands => self.erase_register(operation, stamp)?,
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    /// Whether an operation is a skipped move.
+    fn was_skipped(&self, operation: &Operation, stamp: Stamp) -> Result<bool, ReadError> {
+        let record = view::node(&self.overlay, operation.node(stamp))?.unwrap_or_default();
+        Ok(record.skips.iter().any(|skip| skip.stamp == stamp))
     }
 
     fn evaluator(&mut self) -> Evaluator<'_, 'a> {

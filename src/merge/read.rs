@@ -1,6 +1,7 @@
 //! The tree as people see it: names, paths, order, values. Of a snapshot, or of a draft.
 
 use super::explain::{self, Explanation, ItemHistory};
+use super::fault::{Fault, on};
 use super::settle::{self, Standing};
 use super::structure::{End, way_up};
 use super::trash::{self, TrashCursor, Trashed};
@@ -354,6 +355,9 @@ pub(super) fn namesakes(
         })
         .collect();
     namesakes.sort_by_key(|namesake| (namesake.placed, namesake.id));
+    if on(Fault::ClashWonById) {
+        namesakes.sort_by_key(|namesake| namesake.id);
+    }
     Ok(namesakes)
 }
 

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::fault::{Fault, on};
 use super::view::{Overlay, ReadError, View};
 use crate::codec::record::{Older, Record, Register, Under, Write, Written};
 use crate::codec::state_key as key;
@@ -50,10 +51,26 @@ pub(crate) fn insert(
         .writes
         .binary_search_by(|other| other.stamp.cmp(&write.stamp))
     {
+        Err(i) if on(Fault::OriginIgnored) && is_same_time(register, i, &write) => {
+            register.writes.insert(i + 1, write);
+        }
+        Err(i) if on(Fault::IndexIgnored) && is_same_set(register, i, &write) => return Ok(()),
         Ok(_) => return Ok(()),
         Err(position) => register.writes.insert(position, write),
     }
     spill(overlay, place, register)
+}
+
+/// Whether a write is one of the same time as that at a position.
+fn is_same_time(register: &Register, at: usize, write: &Write) -> bool {
+    let there = register.writes.get(at);
+    there.is_some_and(|there| there.stamp.id.time == write.stamp.id.time)
+}
+
+/// Whether a write is one of the same change set as those beside a position.
+fn is_same_set(register: &Register, at: usize, write: &Write) -> bool {
+    let mut beside = register.writes[at.saturating_sub(1)..].iter().take(2);
+    beside.any(|there| there.stamp.id == write.stamp.id)
 }
 
 /// A write older than those that were moved to segments makes a segment of its own, unread.
@@ -78,11 +95,13 @@ fn insert_older(
             stamp > under.floor && under.base.as_ref().is_none_or(|(base, _)| stamp > *base);
         match what {
             _ if !counts => {}
+            Written::Inc(_) if on(Fault::LateIncForgotten) => {}
             Written::Inc(delta) => {
                 under.oldest = under.oldest.min(stamp);
                 under.incs += i128::from(delta);
             }
             // A base under a part of the run: what lies over it has to be summed up again.
+            Written::Set(_) | Written::Unset if on(Fault::SumStale) => {}
             Written::Set(_) | Written::Unset => {
                 let floor = under.floor;
                 older.under = Some(sum_segments(overlay, place, floor)?);
@@ -279,17 +298,23 @@ pub(crate) fn effective(
             Written::Unset if newest == Some(write.stamp) => {
                 return Ok(Some(Effective { value: None, stamp }));
             }
+            Written::Set(_) if on(Fault::IncsStay) => {}
             Written::Set(value) => {
                 return Ok(Some(Effective {
                     value: Some(total(Some(value), incs)),
                     stamp,
                 }));
             }
+            Written::Unset if on(Fault::UnsetShinesThrough) => {}
             Written::Unset => {
                 return Ok(Some(Effective {
                     value: Some(total(None, incs)),
                     stamp,
                 }));
+            }
+            Written::Inc(delta) if on(Fault::ClampedEarly) => {
+                let sum = incs + i128::from(*delta);
+                incs = sum.clamp(i64::MIN.into(), i64::MAX.into());
             }
             Written::Inc(delta) => incs += i128::from(*delta),
         }

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::fault::{Fault, on};
 use super::view::{Overlay, ReadError, View};
 use super::{Heads, History};
 use crate::codec::record::{Head, Record};
@@ -68,7 +69,9 @@ pub(crate) fn note(
         let time = match head {
             Some(head) if head.sequence == dependency.sequence => {
                 for (other, up_to) in head.seen.iter() {
-                    learn(*other, *up_to, &mut seen);
+                    if !on(Fault::IndirectForgotten) {
+                        learn(*other, *up_to, &mut seen);
+                    }
                 }
                 head.time
             }
@@ -87,6 +90,7 @@ pub(crate) fn note(
         };
         learn(dependency.origin, time, &mut seen);
     }
+    indirect.retain(|_| !on(Fault::OlderForgotten));
     for id in indirect {
         for other in heads.keys().copied().collect::<Vec<_>>() {
             let up_to = seen_of(overlay, id, other)?;
@@ -111,7 +115,10 @@ pub(crate) fn note(
     );
     heads.insert(origin, head);
     // What it depends on has a descendant now, and so has the one before it of its own origin.
-    frontier.retain(|old| old.origin != origin && !set.dependencies.iter().any(|seen| seen == old));
+    frontier.retain(|old| {
+        on(Fault::FrontierKeepsSeen)
+            || old.origin != origin && !set.dependencies.iter().any(|seen| seen == old)
+    });
     let own = Dependency {
         origin,
         sequence: set.sequence,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::counters::MergeCounters;
 use super::digest::{self, Term};
+use super::fault::{Fault, on};
 use super::pass::Written;
 use super::register::{self, Effective, Place};
 use super::structure::{End, way_up};
@@ -126,7 +127,8 @@ fn name(node: &NodeRecord) -> Option<&(Stamp, NodeName)> {
 /// The order key that counts: one written before the node was there does not (M12).
 pub(super) fn order(node: &NodeRecord) -> Option<&(Stamp, OrderKey)> {
     let first = node.parents.first()?.stamp;
-    node.orders.last().filter(|(stamp, _)| *stamp > first)
+    let counts = |stamp: Stamp| stamp > first || on(Fault::EarlyOrderCounts);
+    node.orders.last().filter(|(stamp, _)| counts(*stamp))
 }
 
 /// The stamp up to which a node's property writes do not count: it did not exist (M12), or an add
@@ -140,7 +142,7 @@ pub(super) fn floor(id: NodeId, node: &NodeRecord) -> Option<Stamp> {
         .parents
         .iter()
         .rev()
-        .find(|write| write.how == How::ComeBack);
+        .find(|write| write.how == How::ComeBack && !on(Fault::ComeBackKeepsProperties));
     Some(emptied.unwrap_or(first).stamp)
 }
 
@@ -224,6 +226,7 @@ impl Settling<'_, '_> {
             .count();
         before.parents[shared..]
             .iter()
+            .filter(|_| !on(Fault::DigestKeepsParents))
             .for_each(|write| digest::subtract(sums, id, &Term::Parent(write)));
         after.parents[shared..]
             .iter()
@@ -275,7 +278,9 @@ impl Settling<'_, '_> {
                 continue;
             }
             if let Some(sums) = self.digest.as_deref_mut() {
-                if let Some(effective) = &before {
+                if let Some(effective) = &before
+                    && !on(Fault::DigestKeepsValues)
+                {
                     digest::subtract(sums, self.id, &Term::Property(&name, effective));
                 }
                 if let Some(effective) = &after {
@@ -295,6 +300,9 @@ impl Settling<'_, '_> {
             for target in after.iter().flat_map(Value::references) {
                 self.overlay
                     .put(key::referrer(repo, target, self.id, &name), Record::Mark);
+            }
+            if after.is_none() && on(Fault::EmptyingUntold) {
+                continue;
             }
             changes.push(Change::Property {
                 node: self.id,
@@ -329,6 +337,7 @@ impl Settling<'_, '_> {
                     changes.push(Change::Vanished { node, parent, name });
                 }
             }
+            (Some(_), Some(_)) if on(Fault::MoveUntold) => {}
             (Some(before), Some(after)) => {
                 if (before.parent, &before.name) != (after.parent, &after.name) {
                     let from = (before.parent, before.name);

@@ -15,6 +15,7 @@ use cache::Cache;
 use layers::Layers;
 
 use super::counters::MergeCounters;
+use super::fault::{Fault, on};
 use super::pass::Pass;
 use super::snapshot::Snapshot;
 use super::view::{ReadError, View as _};
@@ -95,6 +96,11 @@ impl State {
         let meta = match storage.get(&meta_key)? {
             None => Arc::default(),
             Some(bytes) => match decode(&meta_key, &bytes)? {
+                Record::Meta(meta) if on(Fault::RestartForgetsMeta) => Arc::new(Meta {
+                    digest: meta.digest.clone(),
+                    frontier: meta.frontier.clone(),
+                    ..Meta::default()
+                }),
                 Record::Meta(meta) => meta,
                 _ => return Err(wrong_kind(&meta_key)),
             },
@@ -170,7 +176,8 @@ impl State {
         let mut inner = self.write();
         {
             let mut cache = self.cache();
-            replaced.iter().for_each(|(key, _, _)| cache.remove(key));
+            let stale = replaced.iter().filter(|_| !on(Fault::CacheStale));
+            stale.for_each(|(key, _, _)| cache.remove(key));
         }
         inner.layers.replace(version, replaced);
         inner.waiting.push_back(summary);
@@ -225,6 +232,7 @@ impl State {
         };
         let changes = dirty
             .iter()
+            .filter(|(_, record)| record.is_some() || !on(Fault::CheckpointKeepsRemoved))
             .map(|(key, record)| (key.clone(), record.as_ref().map(Record::encode)))
             .collect();
         Some(Checkpoint { changes, version })
@@ -236,7 +244,7 @@ impl State {
         let written = inner.layers.end_checkpoint();
         let mut cache = self.cache();
         for (key, record) in written.iter() {
-            if !inner.layers.is_dirty(key) {
+            if !inner.layers.is_dirty(key) && !on(Fault::CacheStale) {
                 cache.insert(key, record.clone());
             }
         }

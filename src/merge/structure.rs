@@ -12,21 +12,21 @@
 
 mod atomic;
 mod removal;
+mod way;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub(crate) use atomic::{is_added_at, name_at};
+pub(crate) use way::{End, WayUp, placed_at, way_up};
 
 use super::counters::MergeCounters;
+use super::fault::{Fault, on};
 use super::seen::{self, Knowledge};
 use super::view::{self, Overlay, ReadError, View};
 use crate::codec::record::{AddedAgain, How, NodeRecord, ParentWrite, Record, SkippedMove};
 use crate::codec::state_key as key;
 use crate::model::{ChangeSetId, NodeId, NodeName, Operation, OriginId, Stamp, Time};
-
-/// Longest way up that is walked before the tree is taken to have a cycle, which M9 rules out.
-const WAY_UP_MAX: usize = 1 << 20;
 
 /// What an operation came to. Equal effects are interchangeable.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -81,77 +81,6 @@ impl Author {
 
     fn has_seen(&self, view: &dyn View, id: ChangeSetId) -> Result<bool, ReadError> {
         Ok(id.time <= self.seen_up_to(view, id.origin)?)
-    }
-}
-
-/// The way from a node up.
-pub(crate) struct WayUp {
-    /// The nodes, that node first, each with the stamp of the write that put it where it is.
-    pub(crate) nodes: Vec<(NodeId, Stamp)>,
-    /// Where it ends.
-    pub(crate) end: End,
-    /// The next parent write of any of them: until then the way is the same. The greatest stamp if
-    /// there is none.
-    pub(crate) next: Stamp,
-}
-
-/// Where a way up ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// At the root: the node is live.
-    Root,
-    /// In the trash.
-    Trash,
-    /// At a node that is not known then.
-    Unknown,
-}
-
-impl WayUp {
-    fn position(&self, node: NodeId) -> Option<usize> {
-        self.nodes.iter().position(|(other, _)| *other == node)
-    }
-
-    fn passes(&self, node: NodeId) -> bool {
-        self.position(node).is_some()
-    }
-}
-
-/// The newest parent write of a node that is not newer than `at`.
-pub(crate) fn placed_at(node: &NodeRecord, at: Stamp) -> Option<&ParentWrite> {
-    let position = node.parents.partition_point(|write| write.stamp <= at);
-    node.parents[..position].last()
-}
-
-/// The way up from a node as it was at a stamp.
-pub(crate) fn way_up(view: &dyn View, from: NodeId, at: Stamp) -> Result<WayUp, ReadError> {
-    let mut nodes = Vec::new();
-    let mut next = Stamp::MAX;
-    let mut node = from;
-    loop {
-        let end = match node {
-            NodeId::ROOT => Some(End::Root),
-            NodeId::TRASH => Some(End::Trash),
-            _ => None,
-        };
-        if let Some(end) = end {
-            return Ok(WayUp { nodes, end, next });
-        }
-        let record = view::node(view, node)?.unwrap_or_default();
-        let position = record.parents.partition_point(|write| write.stamp <= at);
-        if let Some(newer) = record.parents.get(position) {
-            next = next.min(newer.stamp);
-        }
-        let Some(write) = record.parents[..position].last() else {
-            nodes.push((node, Stamp::MIN));
-            let end = End::Unknown;
-            return Ok(WayUp { nodes, end, next });
-        };
-        nodes.push((node, write.stamp));
-        assert!(
-            nodes.len() < WAY_UP_MAX,
-            "no node is below itself (M9), yet {from} is"
-        );
-        node = write.parent;
     }
 }
 
@@ -247,12 +176,14 @@ impl Evaluator<'_, '_> {
         if parent_end == End::Unknown {
             return Ok(Effects::unknown(parent));
         }
-        if live || parent_end == End::Trash {
+        if live || (parent_end == End::Trash && !on(Fault::ComeBackInTrash)) {
             return self.add_again(node, AddedAgain { stamp, live });
         }
         // Its remover was unseen by this author: it comes back, empty.
         for child in self.children_at(node, stamp)? {
-            self.place(&mut effects, child, stamp, NodeId::TRASH, How::Emptied)?;
+            if !on(Fault::ComeBackKeepsChildren) {
+                self.place(&mut effects, child, stamp, NodeId::TRASH, How::Emptied)?;
+            }
         }
         self.place(&mut effects, node, stamp, parent, How::ComeBack)?;
         self.name(&mut effects, node, stamp, name)?;
@@ -292,8 +223,14 @@ impl Evaluator<'_, '_> {
         if parent == NodeId::TRASH {
             return Ok(Effects::unknown(parent));
         }
-        let skip = if let Some(position) = way.position(node) {
-            let reason = way.nodes[..position].iter().map(|(_, write)| *write).max();
+        let cycle = (way.position(node)).filter(|_| !on(Fault::CycleUnchecked));
+        let cycle = cycle.filter(|_| way.end != End::Trash || !on(Fault::TrashBeforeCycle));
+        let skip = if let Some(position) = cycle {
+            let writes = way.nodes[..position].iter().map(|(_, write)| *write);
+            let reason = match on(Fault::OldestReason) {
+                true => writes.min(),
+                false => writes.max(),
+            };
             Some(SkippedMove {
                 stamp,
                 parent,
@@ -303,6 +240,7 @@ impl Evaluator<'_, '_> {
         } else {
             match way.end {
                 End::Root => None,
+                End::Trash if on(Fault::TrashedTargetAccepted) => None,
                 End::Trash => {
                     let reason = way.nodes.last().map_or(stamp, |(_, write)| *write);
                     Some(SkippedMove {
@@ -325,7 +263,7 @@ impl Evaluator<'_, '_> {
             return Ok(effects);
         }
         self.place(&mut effects, node, stamp, parent, How::Move)?;
-        if let Some(name) = name {
+        if let Some(name) = name.filter(|_| !on(Fault::MoveForgetsName)) {
             self.name(&mut effects, node, stamp, name)?;
         }
         Ok(effects)
@@ -341,6 +279,11 @@ impl Evaluator<'_, '_> {
     ) -> Result<Effects, ReadError> {
         let mut effects = Effects::default();
         let own = operation.node(stamp);
+        let others = if on(Fault::OldEffectsStay) {
+            &[]
+        } else {
+            others
+        };
         for node in others.iter().copied().chain([own]) {
             let mut record = self.overlay.take_node(node)?;
             if let Some(i) = record.parents.iter().position(|write| write.stamp == stamp) {
@@ -426,6 +369,7 @@ impl Evaluator<'_, '_> {
     fn touch(&mut self, node: NodeId, stamp: Stamp) -> Result<(), ReadError> {
         let key = key::touched(self.overlay.repo(), node);
         match self.overlay.get(&key)? {
+            _ if on(Fault::TouchForgotten) => {}
             Some(Record::Touched(known)) if known >= stamp => {}
             _ => self.overlay.put(key, Record::Touched(stamp)),
         }
@@ -487,6 +431,8 @@ impl Evaluator<'_, '_> {
 
 /// Puts a name in its place among a node's names.
 pub(crate) fn write_name(record: &mut NodeRecord, stamp: Stamp, name: &NodeName) {
-    let position = record.names.partition_point(|(other, _)| *other < stamp);
+    let position = record.names.partition_point(|(other, _)| {
+        *other < stamp || (on(Fault::NameOriginIgnored) && other.id.time == stamp.id.time)
+    });
     record.names.insert(position, (stamp, name.clone()));
 }

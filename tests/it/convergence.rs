@@ -18,7 +18,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
 use replay::Totals;
-pub(crate) use replay::replay;
+pub(crate) use replay::{Model, replay};
 
 /// Histories in `make test`.
 const CASES: u64 = 2_500;

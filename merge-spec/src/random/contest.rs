@@ -37,8 +37,12 @@ pub enum Kind {
     Elsewhere,
     /// Two write the parent, the name or the order of one node (M14).
     Duel,
+    /// A node is moved away in vain and back, and its place removed by one who saw that (M8 (b)).
+    BackAgain,
     /// A set is voided, and another works on what was made there (M12, M13).
     Void,
+    /// Many write one property, one of them a long text (M4, M5).
+    Crowd,
 }
 
 impl Kind {
@@ -58,7 +62,9 @@ impl Kind {
             8 => Just(Kind::Namesakes),
             5 => Just(Kind::Elsewhere),
             4 => Just(Kind::Duel),
+            2 => Just(Kind::BackAgain),
             5 => Just(Kind::Void),
+            2 => Just(Kind::Crowd),
         ]
     }
 }
@@ -106,6 +112,9 @@ fn saves_whole(author: usize, leap: u64, lines: &[String]) -> Act {
         lines,
     })
 }
+
+/// So long is a text that whoever keeps writes together puts it elsewhere.
+const LONG: usize = 2_100;
 
 /// The fewest nodes that a contest is worth holding over.
 const NODES_MIN: usize = 8;
@@ -182,8 +191,10 @@ fn acts(kind: Kind, [p, q, r]: &[String; 3], name: &str) -> Vec<Act> {
     let (p_above, q_above) = (above(p), above(q));
     match kind {
         Kind::Swap => vec![
-            saves(0, &[format!("move {p} {q}/x")]),
-            saves(1, &[format!("move {q} {p}/x")]),
+            saves(2, &[format!("move {r} {q}/y")]),
+            Act::Receives(0, 2),
+            saves(0, &[format!("move {p} {q}/y/x"), format!("move {p} {q}/x")]),
+            saves_late(1, 3, &[format!("move {q} {p}/x")]),
         ],
         Kind::SwapInTrash => vec![
             saves(0, &[format!("move {p} {q}/y")]),
@@ -319,6 +330,26 @@ fn acts(kind: Kind, [p, q, r]: &[String; 3], name: &str) -> Vec<Act> {
             saves_late(0, 8, &[format!("move {q}/x {p}/z")]),
             Act::Receives(2, 0),
             saves(2, &[format!("remove {q}")]),
+        ],
+        Kind::BackAgain => vec![
+            saves(0, &[format!("add {q}/x"), format!("set {q}/x w 1")]),
+            Act::Receives(1, 0),
+            Act::Receives(2, 0),
+            saves(1, &[format!("remove {p}")]),
+            saves_late(0, 8, &[format!("move {q}/x {p}/z")]),
+            saves(0, &[format!("move {p}/z {q}/y")]),
+            Act::Receives(2, 0),
+            saves(2, &[format!("remove {q}")]),
+        ],
+        Kind::Crowd => vec![
+            saves(0, &[format!("set {q} w \"{}\"", "x".repeat(LONG))]),
+            saves_late(3, 1, &[format!("set {q} w 5")]),
+            saves_late(2, 2, &[format!("inc {q} w 8")]),
+            saves_late(
+                1,
+                3,
+                &[1, 2, 3, 4].map(|delta| format!("inc {q} w {delta}")),
+            ),
         ],
         Kind::TakeOut => vec![
             saves(0, &[format!("add {q}/{name}"), format!("set {q} v 7")]),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use leveret::merge::Merged;
 use leveret::model::{ChangeSet, ChangeSetId};
 
-use super::{Engine, applied, fits};
+use super::{Engine, ReceiverFault, applied, fits};
 
 /// An engine that takes change sets as they come: late, early, twice.
 pub struct Receiver {
@@ -28,6 +28,15 @@ impl Receiver {
 
     /// Takes in a change set and merges nothing. One that was there before changes nothing (M17).
     pub fn receive(&mut self, set: &Arc<ChangeSet>) {
+        if ReceiverFault::AgainPushesOut.is_on() && self.held.contains_key(&set.id) {
+            self.held.pop_last();
+        }
+        if ReceiverFault::MergedAgain.is_on() && self.applied.contains(set) {
+            self.engine.merge(std::slice::from_ref(set));
+        }
+        if ReceiverFault::HeldForgotten.is_on() && !self.engine.is_ready(set) {
+            self.applied.push(set.clone());
+        }
         if self.applied.iter().all(|other| other.id != set.id) {
             self.held.insert(set.id, set.clone());
         }
@@ -74,7 +83,12 @@ impl Receiver {
                 Some(sequence) => *sequence,
                 None => applied(&heads, origin),
             };
-            if fits(set, at) {
+            let held = ReceiverFault::HeldCountsAsApplied.is_on();
+            let waits = |origin| match self.held.values().rfind(|set| set.id.origin == origin) {
+                Some(newest) if held && origin != set.id.origin => newest.sequence,
+                _ => at(origin),
+            };
+            if fits(set, waits) {
                 reached.insert(set.id.origin, set.sequence);
                 batch.push(set.clone());
             }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::codec::record::{How, NodeRecord, Record};
 use crate::codec::state_key::{self as key, ConflictEntry};
+use crate::merge::fault::{Fault, on};
 use crate::merge::read::namesakes;
 use crate::merge::settle::is_visible;
 use crate::merge::structure::{End, way_up};
@@ -61,7 +62,7 @@ pub(in crate::merge) fn open(view: &dyn View) -> Result<BTreeSet<Conflict>, Read
     )?;
     let mut open = BTreeSet::new();
     for conflict in all {
-        if !is_dismissed(view, conflict.id())? {
+        if on(Fault::DismissedListed) || !is_dismissed(view, conflict.id())? {
             open.insert(conflict);
         }
     }
@@ -102,12 +103,13 @@ fn each(
 
 /// Whether the node is trashed in the end, or has come back empty since (M6).
 fn is_still_lost(view: &dyn View, entry: &ConflictEntry) -> Result<bool, ReadError> {
-    if way_up(view, entry.node, Stamp::MAX)?.end == End::Trash {
+    if on(Fault::LostForGood) || way_up(view, entry.node, Stamp::MAX)?.end == End::Trash {
         return Ok(true);
     }
     let record = view::node(view, entry.node)?.unwrap_or_default();
     let mut newer = record.parents.iter().rev();
-    Ok(newer.any(|write| write.how == How::ComeBack && write.stamp > entry.loser))
+    let emptied = newer.any(|write| write.how == How::ComeBack && write.stamp > entry.loser);
+    Ok(emptied && !on(Fault::LostForgottenOnComeBack))
 }
 
 /// The operation that a node's place is laid to: its newest parent or name write; of a hand-back
@@ -119,6 +121,7 @@ fn placed_by(view: &dyn View, node: NodeId) -> Result<Option<Stamp>, ReadError> 
     };
     let placed = parent.stamp.max(*named);
     Ok(Some(match parent.how {
+        How::HandBack { .. } if on(Fault::ClashLaidToRemover) => placed,
         How::HandBack { .. } if parent.stamp == placed => blamed(&record),
         _ => placed,
     }))

@@ -16,6 +16,7 @@ use super::{Batch, ChangedNode, Entries, entries_at, put, remove, replace};
 use crate::codec::record::{How, NodeRecord, Record};
 use crate::codec::state_key::{self as key, ConflictEntry};
 use crate::merge::History;
+use crate::merge::fault::{Fault, on};
 use crate::merge::structure::{Effects, is_added_at};
 use crate::merge::view::{self, Overlay, ReadError, View};
 use crate::model::{ChangeSet, ConflictItem, ConflictKind, NodeId, Operation, PropertyName, Stamp};
@@ -163,7 +164,7 @@ impl Lost<'_, '_> {
                 if !between.contains(&stamp) {
                     continue;
                 }
-                if new < stamp {
+                if new < stamp && !on(Fault::UnknownStays) {
                     remove(self.overlay, &unknown(stamp, *id))?;
                     self.comes(&Deed::edit(stamp, *id, item))?;
                 } else {
@@ -184,7 +185,8 @@ impl Lost<'_, '_> {
             return Ok(());
         }
         for removal in removals(self.overlay, deed)? {
-            if self.unseen.is(self.overlay, removal.id, deed.stamp.id)? {
+            let unseen = self.unseen.is(self.overlay, removal.id, deed.stamp.id)?;
+            if unseen && !on(Fault::LateEditUnreported) {
                 put(self.overlay, &deed.entry(removal), Some(removal.id));
             }
         }
@@ -193,6 +195,9 @@ impl Lost<'_, '_> {
 
     /// A deed takes no effect any more.
     fn goes(&mut self, deed: &Deed) -> Result<(), ReadError> {
+        if on(Fault::DeedStays) {
+            return Ok(());
+        }
         remove(self.overlay, &deed.entry(deed.stamp))?;
         for removal in removals(self.overlay.base(), deed)? {
             remove(self.overlay, &deed.entry(removal))?;
@@ -206,6 +211,7 @@ impl Lost<'_, '_> {
             return Ok(());
         };
         match self.trash_at(through, deed.stamp)? {
+            Some(_) if on(Fault::LandingUnreported) => {}
             Some(trash) => put(self.overlay, &deed.entry(deed.stamp), Some(trash.since.id)),
             // What is new has no entry that would have to go.
             None if self.unseen.is_new(deed.stamp.id) => {}
@@ -301,6 +307,7 @@ impl Lost<'_, '_> {
             }
             for removal in removals(self.overlay, &deed)? {
                 if changed.contains(&removal)
+                    && !on(Fault::LateRemovalUnreported)
                     && self.unseen.is(self.overlay, removal.id, stamp.id)?
                 {
                     let entries = lost.entry(removal).or_default();

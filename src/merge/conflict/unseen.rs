@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::merge::fault::{Fault, on};
 use crate::merge::seen::{self, Knowledge};
 use crate::merge::view::{ReadError, View};
 use crate::model::{ChangeSetId, OriginId, Time};
@@ -35,7 +36,7 @@ impl<'a> Unseen<'a> {
         by: ChangeSetId,
         what: ChangeSetId,
     ) -> Result<bool, ReadError> {
-        Ok(what.time > self.seen_up_to(view, by, what.origin)?)
+        Ok(on(Fault::SeenReported) || what.time > self.seen_up_to(view, by, what.origin)?)
     }
 
     /// Up to what time the author of `by` had seen an origin.

@@ -11,6 +11,7 @@ use super::unseen::Unseen;
 use super::{ChangedNode, Entries, entries_at, replace};
 use crate::codec::record::{How, NodeRecord, Register, Write, Written as What};
 use crate::codec::state_key::ConflictEntry;
+use crate::merge::fault::{Fault, on};
 use crate::merge::pass::Written;
 use crate::merge::register::{self, Place};
 use crate::merge::view::{self, Overlay, ReadError, View};
@@ -234,7 +235,7 @@ impl Finder<'_> {
                 };
                 found.insert(entry, Some(at.id));
             }
-            if !is_inc(old) {
+            if !is_inc(old) || on(Fault::OnlyNewestLost) {
                 break;
             }
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::codec::record::{Record, StructuralRecord};
 use crate::codec::state_key as key;
+use crate::merge::fault::{Fault, on};
 use crate::merge::view::{ReadError, View};
 use crate::model::{ChangeSetId, Stamp};
 
@@ -26,7 +27,7 @@ impl Reach {
     }
 
     fn covers(&self, id: ChangeSetId, removes: bool) -> bool {
-        id <= self.all.id || (removes && id <= self.removals.id)
+        id <= self.all.id || (removes && id <= self.removals.id && !on(Fault::RemovalsOnce))
     }
 }
 

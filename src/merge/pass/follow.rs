@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::Pass;
 use crate::codec::record::{How, NodeRecord, Record};
 use crate::codec::state_key as key;
+use crate::merge::fault::{Fault, on};
 use crate::merge::structure::Effects;
 use crate::merge::view::{self, ReadError, View};
 use crate::model::{ChangeSetId, NodeId, NodeName, Stamp};
@@ -82,6 +83,7 @@ impl Pass<'_> {
         }
         if let Some(newest) = newest
             && newest > stamp
+            && !on(Fault::UnknownUnfollowed)
         {
             self.reach.all = self.reach.all.max(newest);
         }
@@ -115,7 +117,7 @@ impl Pass<'_> {
             let emptied = parent.parents.iter().rev().find(|write| {
                 write.how == How::ComeBack && write.stamp > stamp && write.stamp <= until
             });
-            if let Some(emptied) = emptied {
+            if let Some(emptied) = emptied.filter(|_| !on(Fault::EmptiedUnfollowed)) {
                 self.reach.all = self.reach.all.max(emptied.stamp);
             }
         }
@@ -173,6 +175,11 @@ impl Pass<'_> {
         };
         // From the node's next parent write on its place is what it was.
         let until = next.map_or(touched, |next| touched.min(next.stamp));
+        let until = until.min(if next.is_some() && on(Fault::ReachEndsEarly) {
+            stamp
+        } else {
+            until
+        });
         if until > stamp {
             self.reach.all = self.reach.all.max(until);
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::{Settling, Standing};
 use crate::codec::record::{ChildEntry, NodeRecord, Record};
 use crate::codec::state_key as key;
+use crate::merge::fault::{Fault, on};
 use crate::merge::view::{ReadError, View};
 use crate::model::order::effective_key;
 use crate::model::{NodeId, NodeName};
@@ -84,7 +85,7 @@ impl Settling<'_, '_> {
                 shadow,
             }))
         };
-        if plain != standing.effective {
+        if plain != standing.effective && !on(Fault::OrderedUnnamed) {
             self.overlay.put(
                 key::child(repo, standing.parent, &plain, self.id),
                 entry(true),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::Version;
 use crate::codec::record::Record;
 use crate::codec::state_key::Key;
+use crate::merge::fault::{Fault, on};
 
 pub(super) type Changes = BTreeMap<Key, Option<Record>>;
 
@@ -43,6 +44,12 @@ impl Layers {
     pub(super) fn get(&self, key: &[u8], at: Version) -> Option<Option<Record>> {
         if let Some(versions) = self.old.get(key)
             && let Some((_, record)) = versions.iter().find(|(version, _)| *version > at)
+            && !on(Fault::SnapshotMoves)
+        {
+            return Some(record.clone());
+        }
+        if on(Fault::CheckpointHidesNewer)
+            && let Some(record) = self.writing.as_ref().and_then(|w| w.get(key))
         {
             return Some(record.clone());
         }

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use super::{Effects, End, Evaluator, placed_at};
 use crate::codec::record::{How, NodeRecord, Record};
 use crate::codec::state_key as key;
+use crate::merge::fault::{Fault, on};
 use crate::merge::view::{self, ReadError, View};
 use crate::model::order::effective_key;
 use crate::model::{NodeId, NodeName, Operation, Stamp};
@@ -63,7 +64,7 @@ impl Evaluator<'_, '_> {
     }
 
     fn is_live(&mut self, node: NodeId, at: Stamp) -> Result<bool, ReadError> {
-        Ok(self.look_up(node, at)?.end == End::Root)
+        Ok(on(Fault::TrashedEditVoidsNothing) || self.look_up(node, at)?.end == End::Root)
     }
 
     /// Whether another child of a live node's parent had its name then (M10).
@@ -80,6 +81,7 @@ impl Evaluator<'_, '_> {
         for looked_at in [parent, node] {
             let touched = key::name_touched(repo, looked_at, name);
             match self.overlay.get(&touched)? {
+                _ if on(Fault::NameTouchForgotten) => {}
                 Some(Record::Touched(known)) if known >= at => {}
                 _ => self.overlay.put(touched, Record::Touched(at)),
             }
@@ -111,7 +113,7 @@ impl Evaluator<'_, '_> {
             };
             let same = placed_at(&record, at).is_some_and(|place| place.parent == parent)
                 && name_at(&record, at) == Some(name);
-            if same {
+            if same && !on(Fault::ClashVoidsNothing) {
                 return Ok(true);
             }
         }

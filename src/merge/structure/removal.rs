@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{Author, Effects, End, Evaluator, placed_at};
 use crate::codec::record::{How, NodeRecord, ParentWrite};
 use crate::codec::state_key as key;
+use crate::merge::fault::{Fault, on};
 use crate::merge::view::{self, ReadError, View};
 use crate::model::{ChangeSetId, NodeId, Stamp, Time};
 
@@ -36,16 +37,19 @@ impl Evaluator<'_, '_> {
         }
         let record = view::node(self.overlay, node)?.expect("a node on a way up has a record");
         let parent = placed_at(&record, stamp).expect("it is known").parent;
-        if parent == NodeId::TRASH {
+        if parent == NodeId::TRASH && !on(Fault::RemovedAgain) {
             return Ok(effects);
         }
         let trashed_above = way.end == End::Trash;
+        if trashed_above && on(Fault::BuriedIgnored) {
+            return Ok(effects);
+        }
         for back in self.hand_backs(node, stamp, author)? {
             let way = self.look_up(back.node, stamp)?;
             if !way.passes(node) {
                 continue; // one above it has been handed back meanwhile
             }
-            let place = if trashed_above {
+            let place = if trashed_above && !on(Fault::HandBackOutOfTrash) {
                 parent
             } else {
                 self.earlier_place(back.node, node, stamp, author)?
@@ -77,9 +81,11 @@ impl Evaluator<'_, '_> {
             let way = self.look_up(candidate, stamp)?;
             match way.position(node) {
                 None | Some(0) => {}
+                Some(_) if on(Fault::HandBackForgotten) => {}
                 Some(distance) => {
+                    let far = on(Fault::FarthestFirst);
                     backs.insert(HandBack {
-                        distance,
+                        distance: if far { usize::MAX - distance } else { distance },
                         because,
                         node: candidate,
                         cause,
@@ -122,7 +128,7 @@ impl Evaluator<'_, '_> {
         // (a) the newest parent write is an unseen move, or a hand-back of one
         let cause = match newest.how {
             How::Move => Some(newest.stamp),
-            How::HandBack { cause } => Some(cause),
+            How::HandBack { cause } if !on(Fault::HandBackOnlyOnce) => Some(cause),
             _ => None,
         };
         if let Some(cause) = cause
@@ -135,7 +141,8 @@ impl Evaluator<'_, '_> {
         let Some(skip) = record.skips[..position].last() else {
             return Ok(None);
         };
-        let holds = skip.stamp > newest.stamp
+        let holds = !on(Fault::VainMoveForgotten)
+            && (skip.stamp > newest.stamp || on(Fault::VainMoveOutlives))
             && author.has_seen(self.overlay, skip.stamp.id)?
             && self.is_unseen(skip.reason.id, author)?;
         Ok(holds.then_some((skip.stamp, skip.reason)))
@@ -158,7 +165,7 @@ impl Evaluator<'_, '_> {
                     return Ok(Some(write.parent));
                 }
             }
-            if !self.is_unseen_write(write, author)? {
+            if !self.is_unseen_write(write, author)? && !on(Fault::HandBackLooksOn) {
                 break;
             }
         }

@@ -1,7 +1,8 @@
 //! Replays a history on merge engines, and compares each with the model after every merge.
 //!
 //! First as it happened: every author receives what the history says, in other orders and
-//! portions, some of it twice, with restarts in between. Then everybody receives everything, a
+//! portions, some of it twice, with restarts in between, while checkpoints are on their way to the
+//! store and while somebody holds an older snapshot. Then everybody receives everything, a
 //! newcomer all of it in any order, and another in one batch; and the state records of all must be
 //! the same, the hidden ones too.
 
@@ -10,8 +11,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use leveret::codec::state_key;
-use leveret::merge::Merged;
-use leveret::model::{ChangeSet, NodeId, RepoId};
+use leveret::merge::{Checkpoint, Merged, Snapshot};
+use leveret::model::{ChangeSet, Dependency, NodeId, OriginId, RepoId, Sequence};
 use leveret::storage::Storage;
 use leveret::storage::memory::MemoryStorage;
 use leveret::storage::sled::{SledOptions, SledStorage};
@@ -48,15 +49,17 @@ pub(crate) struct Replayed {
 /// # Errors
 /// The first difference between the engine and the model, or the first invariant that is broken.
 pub(crate) fn replay(history: &History, seed: u64) -> Result<Replayed, String> {
-    let mut trial = Trial::new(history, seed);
-    trial.as_it_happened()?;
-    trial.all_of_it()?;
-    let all = (1 << trial.sets.len()) - 1;
-    let known = trial.known(all);
-    invariants::check(&history.case.change_sets, &known.fold)?;
-    trial.without_the_voided(&known)?;
-    trial.replayed.fired = known.fold.fired().clone();
-    Ok(trial.replayed)
+    Model::new(history).replay(seed)
+}
+
+/// A history, and what the naive model makes of parts of it: worked out once for all replays.
+pub(crate) struct Model<'h> {
+    history: &'h History,
+    /// As in the case, in order of ids.
+    sets: Vec<Arc<ChangeSet>>,
+    index: BTreeMap<SetId, usize>,
+    /// By the change sets, one bit each.
+    known: HashMap<u128, Rc<Known>>,
 }
 
 /// What some change sets must come to.
@@ -66,13 +69,8 @@ struct Known {
     nodes: Vec<NodeId>,
 }
 
-struct Trial<'h> {
-    history: &'h History,
-    /// As in the case, in order of ids.
-    sets: Vec<Arc<ChangeSet>>,
-    index: BTreeMap<SetId, usize>,
-    /// By the change sets, one bit each.
-    known: HashMap<u128, Rc<Known>>,
+struct Trial<'m, 'h> {
+    model: &'m mut Model<'h>,
     rng: ChaCha8Rng,
     peers: Vec<Peer>,
     replayed: Replayed,
@@ -86,6 +84,10 @@ struct Peer {
     log: Log,
     /// The change sets it has applied, one bit each.
     applied: u128,
+    /// A checkpoint that is not in the store yet.
+    under_way: Option<Checkpoint>,
+    /// A snapshot that somebody holds, and what was applied to it.
+    held: Option<(Snapshot, u128)>,
 }
 
 enum Store {
@@ -114,6 +116,8 @@ impl Peer {
             store,
             log,
             applied: 0,
+            under_way: None,
+            held: None,
         }
     }
 
@@ -121,8 +125,22 @@ impl Peer {
         Self::new(Store::Memory(Arc::default()))
     }
 
+    /// Begins a checkpoint, or ends the one that is under way.
+    fn checkpoint(&mut self) {
+        let engine = &self.receiver.engine;
+        match self.under_way.take() {
+            Some(checkpoint) => engine.write(checkpoint),
+            None => self.under_way = engine.state.take_checkpoint(),
+        }
+    }
+
     /// Writes a checkpoint and opens the state again; of sled the whole store.
     fn restart(&mut self) {
+        if self.under_way.is_some() {
+            self.checkpoint();
+        }
+        // It would go on reading a store that goes on.
+        self.held = None;
         self.receiver.engine.restart();
         if let Store::Sled(_) = self.store {
             // The store must be closed before it can be opened again.
@@ -133,28 +151,30 @@ impl Peer {
     }
 }
 
-impl<'h> Trial<'h> {
-    fn new(history: &'h History, seed: u64) -> Self {
+impl<'h> Model<'h> {
+    pub(crate) fn new(history: &'h History) -> Self {
         let case = &history.case;
         assert!(case.change_sets.len() < 128, "a bit for each change set");
         let ids = case.change_sets.iter().map(|set| set.id);
-        let sled = seed.is_multiple_of(SLED_EVERY);
-        let peers = (0..AUTHORS).map(|author| match sled && author == 0 {
-            true => Peer::new(Store::Sled(TempDir::new().unwrap())),
-            false => Peer::in_memory(),
-        });
         Self {
             history,
             sets: case.change_sets.iter().map(from_spec).collect(),
             index: ids.enumerate().map(|(i, id)| (id, i)).collect(),
             known: HashMap::new(),
-            rng: ChaCha8Rng::seed_from_u64(seed),
-            peers: peers.collect(),
-            replayed: Replayed {
-                sled,
-                ..Replayed::default()
-            },
         }
+    }
+
+    /// As [`replay`].
+    pub(crate) fn replay(&mut self, seed: u64) -> Result<Replayed, String> {
+        let mut trial = Trial::new(self, seed);
+        trial.as_it_happened()?;
+        trial.all_of_it()?;
+        let all = (1 << trial.model.sets.len()) - 1;
+        let known = trial.model.known(all);
+        invariants::check(&trial.model.history.case.change_sets, &known.fold)?;
+        trial.without_the_voided(&known)?;
+        trial.replayed.fired = known.fold.fired().clone();
+        Ok(trial.replayed)
     }
 
     /// What the model makes of some change sets.
@@ -187,6 +207,70 @@ impl<'h> Trial<'h> {
         known
     }
 
+    /// Compares what the engine shows with what the model makes of these change sets, and with
+    /// what a mirror has been told.
+    fn compare(
+        &mut self,
+        snapshot: &Snapshot,
+        applied: u128,
+        mirror: Option<&Mirror>,
+    ) -> Result<(), String> {
+        let known = self.known(applied);
+        let visible = Visible::of(snapshot);
+        if let Some(mirror) = mirror {
+            mirror.check(&visible)?;
+        }
+        let nodes = known.nodes.iter().copied();
+        let found = Observation::of_visible(&visible, snapshot, nodes);
+        invariants::one_place_each(&found, &known.nodes)?;
+        if let Some(difference) = found.first_difference(&known.model) {
+            return Err(difference);
+        }
+        let (found, expected) = (snapshot.frontier(), self.frontier(applied));
+        if found != expected {
+            return Err(format!("frontier: {found:?} instead of {expected:?}"));
+        }
+        Ok(())
+    }
+
+    /// Those of some change sets that no other of them depends on (M2).
+    fn frontier(&self, applied: u128) -> Vec<Dependency> {
+        let sets = self.history.case.change_sets.iter().enumerate();
+        let sets = sets.filter(|(i, _)| applied & (1 << i) != 0);
+        let below: BTreeSet<(Origin, u64)> = (sets.clone())
+            .flat_map(|(_, set)| set.dependencies.iter().copied())
+            .collect();
+        let names = sets.map(|(_, set)| (set.id.origin, set.sequence));
+        let mut frontier: Vec<Dependency> = names
+            .filter(|name| !below.contains(name))
+            .map(|(origin, sequence)| Dependency {
+                origin: OriginId(origin.0),
+                sequence: Sequence(sequence),
+            })
+            .collect();
+        frontier.sort();
+        frontier
+    }
+}
+
+impl<'m, 'h> Trial<'m, 'h> {
+    fn new(model: &'m mut Model<'h>, seed: u64) -> Self {
+        let sled = seed.is_multiple_of(SLED_EVERY);
+        let peers = (0..AUTHORS).map(|author| match sled && author == 0 {
+            true => Peer::new(Store::Sled(TempDir::new().unwrap())),
+            false => Peer::in_memory(),
+        });
+        Self {
+            peers: peers.collect(),
+            model,
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            replayed: Replayed {
+                sled,
+                ..Replayed::default()
+            },
+        }
+    }
+
     /// The authors save and receive as the history says.
     fn as_it_happened(&mut self) -> Result<(), String> {
         for author in 0..AUTHORS {
@@ -197,14 +281,15 @@ impl<'h> Trial<'h> {
             .enumerate()
             .map(|(i, word)| (Origin::from_word(word).unwrap(), i))
             .collect();
-        for event in &self.history.events {
+        let history = self.model.history;
+        for event in &history.events {
             match event {
                 Event::Saved(id) => {
-                    let set = self.index[id];
+                    let set = self.model.index[id];
                     self.receive(authors[&id.origin], &[set])?;
                 }
                 Event::Delivered { to, sets } => {
-                    let sets: Vec<usize> = sets.iter().map(|id| self.index[id]).collect();
+                    let sets: Vec<usize> = sets.iter().map(|id| self.model.index[id]).collect();
                     self.deliver(authors[to], sets)?;
                 }
             }
@@ -216,7 +301,7 @@ impl<'h> Trial<'h> {
     fn all_of_it(&mut self) -> Result<(), String> {
         self.peers.push(Peer::in_memory());
         self.peers.push(Peer::in_memory());
-        let all: Vec<usize> = (0..self.sets.len()).collect();
+        let all: Vec<usize> = (0..self.model.sets.len()).collect();
         let in_one_batch = self.peers.len() - 1;
         for peer in 0..in_one_batch {
             self.deliver(peer, all.clone())?;
@@ -254,11 +339,29 @@ impl<'h> Trial<'h> {
                 let again = sets[self.rng.random_range(0..sets.len() - rest.len())];
                 self.receive(to, &[again])?;
             }
+            if self.rng.random_bool(0.3) {
+                self.peers[to].checkpoint();
+            }
+            if self.rng.random_bool(0.2) {
+                self.hold(to)?;
+            }
             if self.rng.random_bool(0.08) {
                 self.restart(to)?;
             }
         }
         Ok(())
+    }
+
+    /// Somebody takes a snapshot, and looks at the one that he held.
+    fn hold(&mut self, peer: usize) -> Result<(), String> {
+        let peer = &mut self.peers[peer];
+        let now = (peer.receiver.engine.snapshot(), peer.applied);
+        let Some((snapshot, applied)) = peer.held.replace(now) else {
+            return Ok(());
+        };
+        self.model
+            .compare(&snapshot, applied, None)
+            .map_err(|what| format!("an older snapshot: {what}"))
     }
 
     fn restart(&mut self, peer: usize) -> Result<(), String> {
@@ -273,7 +376,7 @@ impl<'h> Trial<'h> {
         let peer = &mut self.peers[to];
         let was = (peer.applied, peer.receiver.held().count());
         for set in sets {
-            peer.receiver.receive(&self.sets[*set]);
+            peer.receiver.receive(&self.model.sets[*set]);
         }
         let new = sets.iter().any(|set| was.0 & (1 << set) == 0);
         loop {
@@ -299,7 +402,7 @@ impl<'h> Trial<'h> {
             time: set.id.time.0,
             origin: Origin(set.id.origin.0),
         });
-        told.applied = ids.fold(0, |bits, id| bits | 1 << self.index[&id]);
+        told.applied = ids.fold(0, |bits, id| bits | 1 << self.model.index[&id]);
         let after = told.applied;
         self.told_of_voiding(before, after, merged)?;
         self.compare(peer)
@@ -314,9 +417,9 @@ impl<'h> Trial<'h> {
     ) -> Result<(), String> {
         let old = match before {
             0 => BTreeSet::new(),
-            _ => self.known(before).fold.voided().clone(),
+            _ => self.model.known(before).fold.voided().clone(),
         };
-        let known = self.known(after);
+        let known = self.model.known(after);
         let new = known.fold.voided();
         let expected: BTreeSet<(SetId, bool)> = new
             .difference(&old)
@@ -340,21 +443,18 @@ impl<'h> Trial<'h> {
     }
 
     fn compare(&mut self, peer: usize) -> Result<(), String> {
-        let known = self.known(self.peers[peer].applied);
         let snapshot = self.peers[peer].receiver.engine.snapshot();
-        let visible = Visible::of(&snapshot);
-        self.peers[peer].mirror.check(&visible)?;
-        let nodes = known.nodes.iter().copied();
-        let found = Observation::of_visible(&visible, &snapshot, nodes);
-        invariants::one_place_each(&found, &known.nodes)?;
-        found.first_difference(&known.model).map_or(Ok(()), Err)
+        let Peer {
+            mirror, applied, ..
+        } = &self.peers[peer];
+        self.model.compare(&snapshot, *applied, Some(mirror))
     }
 
     /// Compares what all peers have in their stores.
     fn compare_records(&mut self) -> Result<(), String> {
         let mut first: Option<Rows> = None;
         for peer in &mut self.peers {
-            peer.receiver.engine.restart();
+            peer.restart();
             let storage = match &peer.store {
                 Store::Memory(storage) => storage.clone(),
                 Store::Sled(_) => continue,
@@ -380,8 +480,8 @@ impl<'h> Trial<'h> {
             return Ok(());
         }
         let mut peer = Peer::in_memory();
-        for (id, i) in &self.index {
-            let mut set = ChangeSet::clone(&self.sets[*i]);
+        for (id, i) in &self.model.index {
+            let mut set = ChangeSet::clone(&self.model.sets[*i]);
             if voided.contains(id) {
                 set.operations.clear();
             }
