@@ -300,6 +300,8 @@ impl Evaluator<'_, '_> {
             if let Some(i) = record.skips.iter().position(|skip| skip.stamp == stamp) {
                 effects.skip = Some((node, Arc::make_mut(&mut record).skips.remove(i)));
             }
+            // It is where it was before, perhaps under a name that it has got since.
+            self.arrivals.named(node, &record);
             self.overlay.put_node(node, record);
         }
         Ok(effects)

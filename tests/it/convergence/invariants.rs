@@ -204,6 +204,16 @@ fn nothing_is_lost_silently(
             if followed || named(set, *node, item) || is_there(fold, *node, item, &write.value) {
                 continue;
             }
+            // A removal by one who knew took its place away, and handed it back (M8).
+            let parents = fold.nodes().get(node).map_or(&[][..], |n| &n.parents);
+            let handed_back = parents.iter().any(|parent| {
+                matches!(parent.cause, ParentCause::HandBack { .. })
+                    && parent.stamp > write.stamp
+                    && history.has_seen(parent.stamp.set, set)
+            });
+            if *item == Item::Parent && handed_back {
+                continue;
+            }
             // What is in the trash went there with somebody who knew, or it is named.
             let emptied = fold.nodes().get(node).is_some_and(|n| n.emptied.is_some());
             if (trashed.contains(node) || emptied) && removals(set) {
