@@ -219,10 +219,11 @@ fn nothing_is_lost_silently(
             if (trashed.contains(node) || emptied) && removals(set) {
                 continue;
             }
-            // A removal is done if the node came back empty, or if another removed it too.
-            let is_removal = |other: &&Write<'_>| other.value == Written::Removed;
-            let removed_twice = writes.iter().filter(is_removal).count() > 1;
-            if write.value == Written::Removed && (emptied || removed_twice) {
+            // A removal is done if the node came back empty. One that found the node in the trash
+            // has changed nothing (M7), so there is nothing of it to lose.
+            let before = parents.iter().rfind(|parent| parent.stamp < write.stamp);
+            let was_in_trash = before.is_some_and(|parent| parent.to == SpecNode::TRASH);
+            if write.value == Written::Removed && (emptied || was_in_trash) {
                 continue;
             }
             return Err(format!(
