@@ -1,4 +1,13 @@
-//! leveret's own merge code, driven by tests: what it makes of histories, against the naive model.
+//! leveret's own code, driven by tests: its merging through histories, against the naive model of
+//! the rules, and whole replicas through runs full of faults, on virtual time.
+//!
+//! A simulated run goes from a seed to a verdict:
+//!
+//! - [`plan`] draws what will happen; [`chance`] is where everything drawn comes from;
+//! - [`world`] has the machines: real replicas on pretended disks, clocks and networks;
+//! - [`check`] says what must hold; [`run`] plays the two acts;
+//!
+//! And below that, merging alone:
 //!
 //! - [`engine`] is a merge engine without a replica around it, over any store;
 //! - [`observation`] is everything of a state that is compared, of the engine and of the model;
@@ -7,8 +16,17 @@
 //!
 //! The program `leveret-sim` runs what the modules offer.
 
+mod act;
 pub mod cases;
+pub mod chance;
+pub mod check;
 pub mod cli;
 pub mod engine;
 pub mod exhaustive;
+pub mod mirror;
 pub mod observation;
+pub mod plan;
+pub mod regions;
+pub mod run;
+pub mod sweep;
+pub mod world;

@@ -265,13 +265,14 @@ impl Replica {
     /// What was merged while opening is durable and nobody has watched: publishes it untold.
     fn settle(&mut self) {
         self.batch.forget_deliveries();
-        self.outputs
-            .retain(|output| !matches!(output, super::Output::Event(_)));
         for repo in self.repos.values() {
             repo.state.publish(repo.state.latest().version());
         }
         self.membership.stale = true;
         self.refresh_members();
+        // What is published by now, be it by a relaxed save of the own record, whoever opens reads.
+        self.outputs
+            .retain(|output| !matches!(output, super::Output::Event(_)));
     }
 }
 

@@ -230,6 +230,19 @@ fn status_of(repo: &Repo) -> RepoStatus {
 }
 
 impl Replica {
+    /// How one repository stands.
+    ///
+    /// # Panics
+    /// If it is none of [`RepoId::ALL`].
+    pub fn repo_status(&self, repo: RepoId) -> RepoStatus {
+        status_of(self.repo(repo))
+    }
+
+    /// What has happened in this life.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
     /// How it stands, at a physical time.
     pub fn status(&self, now: Time) -> Status {
         let repos: Vec<_> = self.repos.values().map(status_of).collect();
