@@ -152,7 +152,8 @@ pub fn round_trip_us(a: Region, b: Region) -> u64 {
     TENTHS[a.index()][b.index()] * 100
 }
 
-/// The regions, the formula and the full table of round-trip times in milliseconds, as plain text.
+/// The regions, the lines, the formula and the full table of round-trip times in milliseconds, as
+/// plain text.
 #[must_use]
 pub fn table() -> String {
     let mut text = String::new();
@@ -171,6 +172,11 @@ pub fn table() -> String {
             site.latitude.abs(),
             site.longitude.abs(),
         ));
+    }
+    line(String::new());
+    for (a, b) in LINES {
+        let km = line_km(a, b);
+        line(format!("{a} - {b}: {km:.0} km"));
     }
     line(String::new());
     line(format!(
@@ -203,9 +209,8 @@ fn round_trips_ms() -> Matrix<f64> {
         row[i] = 0.0;
     }
     for (a, b) in LINES {
-        let end = |name| Region::named(name).expect("lines are between regions");
+        let length = line_km(a, b);
         let (a, b) = (end(a), end(b));
-        let length = great_circle_km(a.site(), b.site());
         km[a.index()][b.index()] = length;
         km[b.index()][a.index()] = length;
     }
@@ -218,6 +223,16 @@ fn round_trips_ms() -> Matrix<f64> {
         }
     }
     km.map(|row| row.map(|km| 2.0 * km / KM_PER_MS * DETOUR + EQUIPMENT_MS))
+}
+
+/// The region at an end of a line.
+fn end(name: &str) -> Region {
+    Region::named(name).expect("lines are between regions")
+}
+
+/// The length of a line, in kilometres.
+fn line_km(a: &str, b: &str) -> f64 {
+    great_circle_km(end(a).site(), end(b).site())
 }
 
 /// The haversine formula.
@@ -287,6 +302,10 @@ mod tests {
             let above = (ms * 10.0).fract();
             assert!((above - 0.5).abs() > 1e-6, "{ms} ms");
         }
+        for (a, b) in LINES {
+            let km = line_km(a, b);
+            assert!((km.fract() - 0.5).abs() > 1e-6, "{a} - {b}: {km} km");
+        }
     }
 
     #[test]
@@ -316,7 +335,7 @@ mod tests {
     #[test]
     fn the_table_shows_every_region_and_every_pair() {
         let table = table();
-        assert_eq!(table.lines().count(), 19 + 3 + 1 + 19, "{table}");
+        assert_eq!(table.lines().count(), 19 + 1 + 29 + 3 + 1 + 19, "{table}");
         let last = table.lines().last().expect("a last line");
         let times: Vec<&str> = last.split_whitespace().skip(2).collect();
         assert_eq!(times.len(), 19, "{last}");

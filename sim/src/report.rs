@@ -9,6 +9,7 @@
 
 pub mod chart;
 pub mod page;
+pub mod policy;
 
 #[cfg(test)]
 mod markup;

@@ -101,7 +101,7 @@ impl Section {
             write_table(html, table)?;
         }
         if let Some(command) = &self.command {
-            write!(html, "<pre><code>{}</code></pre>\n", escape(command))?;
+            writeln!(html, "<pre><code>{}</code></pre>", escape(command))?;
         }
         html.push_str("</section>\n");
         Ok(())

@@ -179,7 +179,7 @@ impl Drawing {
             is_empty = false;
         }
         if !is_empty {
-            self.y += 20.0;
+            self.y += 24.0;
         }
     }
 
@@ -206,7 +206,7 @@ impl Drawing {
     pub(super) fn left_out(&mut self, count: usize) {
         if count > 0 {
             let what = if count == 1 { "value" } else { "values" };
-            let note = format!("{count} {what} that these axes can not show left out");
+            let note = format!("left out: {count} {what} that these axes can not show");
             self.text(MARGIN, self.y, &note, "small");
             self.y += 18.0;
         }

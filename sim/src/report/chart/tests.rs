@@ -140,7 +140,7 @@ fn what_an_axis_can_not_show_is_left_out_said_so_and_still_in_the_table() {
     let chart = line_chart(&[&[(1.0, 0.5), (2.0, 0.0), (3.0, 0.7)]], Scale::Logarithmic);
     let svg = chart.svg();
     check_inside(&svg);
-    assert!(svg.contains("1 value that these axes can not show left out"));
+    assert!(svg.contains("left out: 1 value that these axes can not show"));
     let lines = attributes(&svg, "d")
         .into_iter()
         .filter(|d| d.matches('M').count() == 2);
