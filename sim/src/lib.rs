@@ -5,14 +5,17 @@
 //!
 //! - [`plan`] draws what will happen; [`chance`] is where everything drawn comes from;
 //! - [`world`] has the machines: real replicas on pretended disks, clocks and networks;
-//! - [`check`] says what must hold; [`run`] plays the two acts;
+//! - [`regions`] is the world: 19 regions, and the time between them;
+//! - [`check`] says what must hold; [`mod@run`] plays the two acts; [`sweep`] plays many runs;
+//! - [`report`] makes pages with plots.
 //!
 //! And below that, merging alone:
 //!
 //! - [`engine`] is a merge engine without a replica around it, over any store;
 //! - [`observation`] is everything of a state that is compared, of the engine and of the model;
 //! - [`cases`] runs case files: many deliveries of the same change sets, compared all the way;
-//! - [`exhaustive`] makes every history of a small universe, and delivers it in every order.
+//! - [`exhaustive`] makes every history of a small universe, and delivers it in every order;
+//! - [`mirror`] is a tree that is told nothing but events.
 //!
 //! The program `leveret-sim` runs what the modules offer.
 
@@ -27,6 +30,7 @@ pub mod mirror;
 pub mod observation;
 pub mod plan;
 pub mod regions;
+pub mod report;
 pub mod run;
 pub mod sweep;
 pub mod world;
