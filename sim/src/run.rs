@@ -205,6 +205,7 @@ impl Stage {
                 break;
             }
             if next >= end {
+                self.world.describe();
                 let lag = lag.unwrap_or_else(|| "not everybody is up".to_owned());
                 return Err(Verdict::Stuck(lag));
             }

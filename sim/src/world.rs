@@ -24,7 +24,7 @@ mod trace;
 
 use std::collections::BTreeMap;
 
-use leveret::model::{OriginId, RepoId, Sequence, Time};
+use leveret::model::{OriginId, PublicKey, RepoId, Sequence, Time};
 use leveret::replica::{Alarm, CommitEvent, Founder, Identity, Receipt, Replica, ReplicaConfig};
 
 pub use clock::MachineClock;
@@ -292,9 +292,36 @@ impl World {
     /// If the machine is not running.
     pub fn is_hostile_origin(&self, machine: usize, repo: RepoId, origin: OriginId) -> bool {
         let authors = self.replica(machine).repo_status(repo).authors;
-        let key = authors.get(&origin);
+        authors.get(&origin).is_some_and(|key| self.is_hostile(key))
+    }
+
+    /// Whether a key is a hostile member's.
+    pub(crate) fn is_hostile(&self, key: &PublicKey) -> bool {
         let mut hostile = self.machines.iter().filter(|m| m.role == Role::Hostile);
-        hostile.any(|machine| Some(&machine.identity.public()) == key)
+        hostile.any(|machine| machine.identity.public() == *key)
+    }
+
+    /// Prints how every machine stands, if the trace is printed.
+    pub(crate) fn describe(&self) {
+        for machine in self.running() {
+            let status = self.replica(machine).status(self.clock(machine));
+            let line = |text: std::fmt::Arguments<'_>| self.trace.line(self.now, machine, text);
+            line(format_args!("is {}, at {:?}", status.replica, self.clock(machine)));
+            for (link, _, other) in self.connections_of(machine) {
+                line(format_args!("is connected to m{other} by {link:?}"));
+            }
+            for repo in status.repos {
+                let name = repo.repo.name();
+                for (origin, stored) in &repo.stored {
+                    let applied = repo.applied.get(origin);
+                    let author = repo.authors.get(origin);
+                    line(format_args!(
+                        "`{name}` {origin}: stored {stored}, applied {applied:?}, of {author:?}"
+                    ));
+                }
+                line(format_args!("`{name}` holds {:?}, quarantined {:?}", repo.held, repo.quarantined));
+            }
+        }
     }
 }
 

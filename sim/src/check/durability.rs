@@ -140,14 +140,20 @@ impl Checker for Durability {
     }
 
     fn finish(&mut self, end: &End<'_>) -> Result<(), String> {
+        let running = end.world.running().into_iter();
+        let stored: Vec<_> = running
+            .map(|machine| end.world.stored(machine, RepoId::MAIN))
+            .collect();
         for answer in &self.answers {
-            let stock = self.stock.get(&(RepoId::MAIN, answer.origin)).copied();
-            if stock.unwrap_or_default() >= answer.sequence {
+            let has = |stored: &BTreeMap<OriginId, Sequence>| {
+                stored.get(&answer.origin) >= Some(&answer.sequence)
+            };
+            if stored.iter().all(has) {
                 continue;
             }
             if !answer.excused {
                 return Err(format!(
-                    "number {} of {} was acknowledged by m{} and is nowhere",
+                    "number {} of {} was acknowledged by m{} and is not everywhere",
                     answer.sequence, answer.origin, answer.machine
                 ));
             }

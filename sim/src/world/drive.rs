@@ -97,6 +97,12 @@ impl World {
         if let Alarm::Storage(_) = alarm {
             self.store_failed(machine);
         }
+        if let Alarm::Digest { peer, .. } = alarm
+            && self.is_hostile(peer)
+        {
+            // It says what it likes.
+            return;
+        }
         self.note(&Note::Alarm { machine, alarm });
     }
 

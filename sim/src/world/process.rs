@@ -243,9 +243,22 @@ impl World {
     }
 
     /// Whether two machines may connect. Each dials the other, so it is enough that one of them
-    /// knows the other as a member, or makes it one.
+    /// lets the other in, which is a member to it, or shows it a good token.
     pub(super) fn admit(&mut self, a: usize, b: usize) -> bool {
-        self.lets_in(a, b) || self.lets_in(b, a) || self.vouched(a, b) || self.vouched(b, a)
+        let mut reach = |dialler, answerer| {
+            self.dials(dialler, answerer)
+                && (self.lets_in(dialler, answerer) || self.vouched(dialler, answerer))
+        };
+        reach(a, b) || reach(b, a)
+    }
+
+    /// Whether a machine dials another: it is a member to it, or the dialler is about to join.
+    fn dials(&self, dialler: usize, answerer: usize) -> bool {
+        let key = |machine: usize| self.machines[machine].identity.public();
+        let replica = self.machines[dialler].replica.as_ref();
+        replica.is_none_or(|replica| {
+            replica.is_member(&key(answerer)) || !replica.is_member(&key(dialler))
+        })
     }
 
     /// Whether a machine that is dialled takes the dialler for a member.
