@@ -395,6 +395,12 @@ impl Director {
         for pair in members.windows(2) {
             world.introduce(pair[0], pair[1]);
         }
+        // A token may have been lost with the one that made it: another one is asked for.
+        for machine in members.iter().copied().filter(|machine| *machine != 0) {
+            if world.is_stranger(machine) && world.give_token(0, machine) {
+                world.introduce(0, machine);
+            }
+        }
     }
 }
 

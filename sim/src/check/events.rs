@@ -48,7 +48,11 @@ impl Events {
             let snapshot = replica.state(repo).snapshot();
             let visible = Visible::of(&snapshot);
             let same = told.mirror.check(&visible);
-            same.map_err(|what| format!("m{machine}, `{}`: {what}", repo.name()))?;
+            same.map_err(|what| {
+                let heads = snapshot.heads().iter();
+                let heads: Vec<_> = heads.map(|(o, h)| (*o, h.sequence)).collect();
+                format!("m{machine}, `{}`: {what}; told {:?}, has {heads:?}", repo.name(), told.heads)
+            })?;
             for (origin, head) in snapshot.heads().iter() {
                 if told.heads.get(origin) != Some(&head.sequence) {
                     return Err(format!(

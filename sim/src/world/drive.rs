@@ -67,6 +67,16 @@ impl World {
             }
             Output::Event(event) => {
                 let digest = event.snapshot.digest();
+                for set in &event.change_sets {
+                    self.trace.line(
+                        self.now,
+                        machine,
+                        format_args!("shows {} number {}", set.id, set.sequence),
+                    );
+                }
+                for change in &event.changes {
+                    self.trace.line(self.now, machine, format_args!("  {change:?}"));
+                }
                 self.trace.step(self.now, machine, "event", &digest.0);
                 let Some(replica) = self.machines[machine].replica.take() else {
                     return;
@@ -133,6 +143,8 @@ impl World {
         let Some(job) = me.jobs.remove(&number) else {
             return;
         };
+        let what = if matches!(job, Job::Commit(..)) { "commit" } else { "checkpoint" };
+        self.trace.line(self.now, machine, format_args!("disk: {what}"));
         match job {
             Job::Commit(token, records) => {
                 if let Some(at) = me.crash_at_commit.take() {

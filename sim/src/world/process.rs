@@ -118,7 +118,7 @@ impl World {
 
     /// Ends the life of a machine, if it runs.
     pub fn go_down(&mut self, machine: usize, how: Down) {
-        let Some(replica) = self.machines[machine].replica.take() else {
+let Some(replica) = self.machines[machine].replica.take() else {
             return;
         };
         self.trace.line(self.now, machine, format_args!("goes down: {how:?}"));
@@ -280,6 +280,13 @@ impl World {
         };
         let check = replica.check_join(now, &secret);
         matches!(check, Ok(JoinCheck::Ok)) && self.make_member(by, newcomer)
+    }
+
+    /// Whether a machine runs and is no member in its own eyes.
+    pub(crate) fn is_stranger(&self, machine: usize) -> bool {
+        let me = &self.machines[machine];
+        let replica = me.replica.as_ref();
+        replica.is_some_and(|replica| !replica.is_member(&me.identity.public()))
     }
 
     /// Gives a machine a join token, made by another that runs. Whether that one could.
