@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use rand::RngCore;
 
+use super::fault::{self, Fault};
 use super::output::{Output, Ticket};
 use super::{Replica, SaveError};
 use crate::codec::key;
@@ -375,7 +376,7 @@ impl Replica {
                 learnt = true;
             }
         }
-        if learnt {
+        if learnt && !fault::on(Fault::RefusedForGood) {
             self.ask_refused_again();
         }
     }

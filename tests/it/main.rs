@@ -14,7 +14,6 @@ mod golden_state;
 mod library;
 mod limits;
 mod merge_costs;
-#[cfg(debug_assertions)]
 mod mutations;
 mod pages;
 mod restore;
