@@ -22,9 +22,9 @@ use crate::model::change_set::ChainHash;
 use crate::model::{ChangeSet, OriginId, PublicKey, RepoId, Sequence};
 
 /// Most change sets from the future kept of one origin in one repository (M16).
-pub const FUTURE_CHANGE_SETS_MAX: usize = 1_024;
+pub(super) const FUTURE_CHANGE_SETS_MAX: usize = 1_024;
 /// Most bytes of them.
-pub const FUTURE_BYTES_MAX: usize = 8 << 20;
+pub(super) const FUTURE_BYTES_MAX: usize = 8 << 20;
 
 /// A change set of a range, checked against the one before it.
 struct Link {

@@ -1,5 +1,10 @@
 //! The one integration-test binary: leveret as a library, and as a program.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "all of it is tests, and `allow-unwrap-in-tests` knows only functions that are one"
+)]
+
 mod bad_input;
 mod cases;
 mod commands;
