@@ -17,6 +17,7 @@ mod admission;
 mod clock;
 mod commit;
 mod config;
+mod fault;
 mod gossip;
 pub mod identity;
 pub mod journal;
@@ -40,6 +41,8 @@ use crate::storage::StorageError;
 
 pub use crate::codec::message::Message;
 pub use config::{Durability, Founder, ReplicaConfig};
+#[cfg(feature = "faults")]
+pub use fault::Fault;
 pub use identity::Identity;
 pub use members::{JoinCheck, Member};
 pub use output::{
@@ -195,7 +198,8 @@ impl Replica {
     /// Takes note of the time. A small step back is ignored; when the clock has been set back,
     /// what was to happen later must not wait until it is there again.
     fn advance_to(&mut self, now: Time) {
-        if now.plus_millis(STEP_BACK_MS) >= self.now {
+        use fault::Fault::SetBackUnnoticed;
+        if now.plus_millis(STEP_BACK_MS) >= self.now || fault::on(SetBackUnnoticed) {
             self.now = self.now.max(now);
             return;
         }

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::fault::{self, Fault};
 use super::gossip::OwnChains;
 use super::output::{
     Alarm, CheckpointToken, CommitEvent, CommitToken, ConnectionId, Output, Receipt, Ticket,
@@ -113,8 +114,13 @@ impl Replica {
         &mut self,
         version: Version,
         mut event: CommitEvent,
-        saved: Option<(Ticket, Receipt)>,
+        mut saved: Option<(Ticket, Receipt)>,
     ) {
+        if fault::on(Fault::AcknowledgedBeforeCommit)
+            && let Some((ticket, receipt)) = saved.take()
+        {
+            self.put(Output::Saved { ticket, receipt });
+        }
         let told = self.batch.deliveries.is_empty()
             && self
                 .in_flight
@@ -144,7 +150,13 @@ impl Replica {
         if let Some((ticket, receipt)) = delivery.saved {
             self.put(Output::Saved { ticket, receipt });
         }
-        self.put(Output::Event(delivery.event));
+        if fault::on(Fault::EventTwice) {
+            self.put(Output::Event(delivery.event.clone()));
+        }
+        let local = delivery.event.change_sets.iter().any(|set| set.local);
+        if local || !fault::on(Fault::EventForgotten) {
+            self.put(Output::Event(delivery.event));
+        }
         if repo == RepoId::SYSTEM {
             self.membership.stale = true;
         }
@@ -186,13 +198,18 @@ impl Replica {
             self.finish(batch);
             return true;
         }
-        let checkpoints = self
+        let mut checkpoints = self
             .due_checkpoints()
             .into_iter()
             .filter_map(|id| Some((id, self.repo(id).state.take_checkpoint()?)))
             .collect::<Vec<_>>();
         for (id, _) in &checkpoints {
             self.repo_mut(*id).checkpointing = true;
+        }
+        if fault::on(Fault::CheckpointAheadOfJournal) {
+            for (id, checkpoint) in checkpoints.drain(..) {
+                self.put_checkpoint(id, checkpoint);
+            }
         }
         self.tokens += 1;
         let token = CommitToken(self.tokens);
@@ -223,12 +240,16 @@ impl Replica {
         for ((repo, origin), chain) in chains {
             let place = self.seal_place(repo, origin);
             let (mut count, mut bytes) = (0, 0);
+            let end = match fault::on(Fault::EndUnsealed) {
+                true => chain.first(),
+                false => chain.last(),
+            };
             for &i in &chain {
                 let entry = &mut batch.entries[i];
                 count += 1;
                 bytes += entry.body.len();
                 let full = count == RUN_CHANGE_SETS_MAX || bytes >= RUN_BYTES_MAX;
-                if full || chain.last() == Some(&i) {
+                if full || end == Some(&i) {
                     let text = place.text(entry.sequence, entry.hash);
                     entry.seal = Some(Seal(self.identity.sign(&text)));
                     (count, bytes) = (0, 0);

@@ -16,6 +16,7 @@ use rand::seq::IndexedRandom;
 
 use missing::Missing;
 
+use super::fault::{self, Fault};
 use super::output::{Alarm, ConnectionId, Output};
 use super::stream::{heads_hash, stored_heads};
 use super::{Message, Replica};
@@ -88,8 +89,11 @@ impl Connection {
     }
 
     fn may_push(&self) -> bool {
-        self.unacknowledged_bytes < PUSH_WINDOW_BYTES
-            && self.unacknowledged.len() < PUSH_WINDOW_RANGES
+        let ranges = match fault::on(Fault::DroppedOnFullQueue) {
+            true => 2,
+            false => PUSH_WINDOW_RANGES,
+        };
+        self.unacknowledged_bytes < PUSH_WINDOW_BYTES && self.unacknowledged.len() < ranges
     }
 }
 
@@ -241,11 +245,11 @@ impl Replica {
         if applied_hash == applied && digest != our_digest {
             self.alarm_digest(from, repo, applied, our_digest, digest);
         }
-        let heads = stored_heads(&self.repo(repo).streams);
         if ours == theirs {
+            let heads = stored_heads(&self.repo(repo).streams);
             self.knows_all(from, repo, heads);
         } else {
-            let reply = true;
+            let (heads, reply) = (self.heads_for(from, repo), true);
             self.send(from, Message::Heads { repo, heads, reply });
         }
     }
@@ -286,6 +290,17 @@ impl Replica {
         }
     }
 
+    /// The stored heads as they are told somebody.
+    fn heads_for(&self, to: ConnectionId, repo: RepoId) -> HeadList {
+        let mut heads = stored_heads(&self.repo(repo).streams);
+        if fault::on(Fault::DroppedOnFullQueue) {
+            let pushed = &self.gossip.connections[&to].pushed;
+            let sent = |origin: &OriginId| pushed.get(&(repo, *origin)).copied();
+            heads.retain(|(origin, head)| sent(origin).unwrap_or_default() < *head);
+        }
+        heads
+    }
+
     /// All of another replica's stored heads.
     fn knows_all(&mut self, from: ConnectionId, repo: RepoId, heads: HeadList) {
         let Some(connection) = self.gossip.connections.get_mut(&from) else {
@@ -297,7 +312,9 @@ impl Replica {
         let heads: BTreeMap<_, _> = heads.into_iter().collect();
         connection.pushed.retain(|(pushed, origin), sequence| {
             // A push that it has not got by now may be lost.
-            *pushed != repo || heads.get(origin).is_some_and(|has| has >= sequence)
+            *pushed != repo
+                || heads.get(origin).is_some_and(|has| has >= sequence)
+                || fault::on(Fault::DroppedOnFullQueue)
         });
         let complete = true;
         connection.known.insert(repo, Known { heads, complete });
@@ -307,7 +324,7 @@ impl Replica {
         for (origin, sequence) in &heads {
             self.offered(repo, *origin, *sequence, self.now);
         }
-        let ours = stored_heads(&self.repo(repo).streams);
+        let ours = self.heads_for(from, repo);
         let theirs: BTreeMap<_, _> = heads.iter().copied().collect();
         let lacks = ours
             .iter()
@@ -334,7 +351,7 @@ impl Replica {
             };
             let closed = !connection.may_push();
             connection.has(repo, *origin, *sequence);
-            if closed && connection.may_push() {
+            if closed && connection.may_push() && !fault::on(Fault::DroppedOnFullQueue) {
                 reopened.extend(stored.map(|stored| (*origin, stored)));
             }
         }
@@ -370,7 +387,9 @@ impl Replica {
     pub(super) fn gossip_timeout(&mut self) {
         if self.now >= self.gossip.next_tick {
             let ids: Vec<_> = self.gossip.connections.keys().copied().collect();
-            if let Some(to) = ids.choose(&mut self.rng).copied() {
+            if let Some(to) = ids.choose(&mut self.rng).copied()
+                && !fault::on(Fault::NeverComparedAgain)
+            {
                 self.counters.ticks += 1;
                 self.summarise_to(to);
             }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::clock::Clock;
+use super::fault::{self, Fault};
 use super::output::{Alarm, ChangeSetInfo, CommitEvent};
 use super::stream::{Reached, Stream};
 use super::{Replica, Repo};
@@ -100,6 +101,9 @@ impl Holds {
 
     /// An origin has gone on: whoever waited for that is looked at again.
     pub(super) fn wake(&mut self, origin: OriginId, applied: Sequence) {
+        if fault::on(Fault::HeldNeverWoken) {
+            return;
+        }
         let Some(waiting) = self.waiting_for.get(&origin) else {
             return;
         };
@@ -137,6 +141,9 @@ impl Repo {
             return Ok(Verdict::Held(Hold::Future(clock.acceptable_from(time))));
         }
         for on in &change_set.dependencies {
+            if fault::on(Fault::DependenciesUnchecked) {
+                break;
+            }
             let Some(stream) = self
                 .streams
                 .get(&on.origin)

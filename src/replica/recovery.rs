@@ -13,6 +13,7 @@ use rand_chacha::ChaCha20Rng;
 
 use super::clock::Clock;
 use super::commit::{Batch, Entry};
+use super::fault::{self, Fault};
 use super::gossip::Gossip;
 use super::journal::{Journal, JournalReader};
 use super::members::Membership;
@@ -119,6 +120,9 @@ impl Replica {
         for id in RepoId::ALL {
             replica.open_repo(id, &storage)?;
         }
+        if fault::on(Fault::SequenceReused) {
+            replica.take_up_origin()?;
+        }
         replica.check_witness(storage.as_ref())?;
         replica.merge_ready();
         if let Some(error) = replica.failed.take() {
@@ -138,6 +142,24 @@ impl Replica {
                 return;
             }
         }
+    }
+
+    /// Goes on under the newest origin of its own that has been found.
+    fn take_up_origin(&mut self) -> Result<(), StorageError> {
+        let own_key = self.identity.public();
+        let found = self.repos.values().flat_map(|repo| {
+            let streams = repo.streams.iter();
+            streams.map(move |(origin, stream)| (stream.tip.time, *origin, stream, repo))
+        });
+        let newest = found
+            .filter(|(_, _, stream, _)| stream.key == own_key)
+            .max_by_key(|(time, ..)| *time);
+        if let Some((_, origin, _, repo)) = newest
+            && let Some(birth) = &repo.journal.get(origin, Sequence(1))?.birth
+        {
+            (self.origin, self.nonce) = (origin, birth.nonce);
+        }
+        Ok(())
     }
 
     /// Draws from another seed from here on.
@@ -208,7 +230,13 @@ impl Replica {
                 });
                 continue;
             };
-            found.stream.quarantined = quarantined.get(&origin).copied();
+            if !fault::on(Fault::QuarantineForgotten) {
+                found.stream.quarantined = quarantined.get(&origin).copied();
+            }
+            if fault::on(Fault::TailUnmerged) {
+                let Tip { sequence, time, .. } = found.stream.tip;
+                found.stream.applied = Reached { sequence, time };
+            }
             if let Some((sequence, reason)) = found.damage {
                 self.alarm(Alarm::Journal {
                     repo: id,

@@ -5,6 +5,8 @@ mod faults;
 mod held;
 mod histories;
 mod membership;
+#[cfg(feature = "faults")]
+mod mutations;
 mod opening;
 mod saving;
 mod world;

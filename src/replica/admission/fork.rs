@@ -7,6 +7,7 @@ use crate::codec::change_set::decode;
 use crate::codec::message::{MESSAGE_BYTES_MAX, SealedBytes};
 use crate::model::change_set::ChainHash;
 use crate::model::{OriginId, RepoId, Sequence};
+use crate::replica::fault::{self, Fault};
 use crate::replica::journal::RECORD_OVERHEAD_BYTES;
 use crate::replica::output::{Alarm, ConnectionId, Output};
 use crate::replica::{Message, Replica};
@@ -71,6 +72,9 @@ impl Replica {
     }
 
     fn quarantine_fork(&mut self, repo_id: RepoId, origin: OriginId, sequence: Sequence) {
+        if fault::on(Fault::ForkUnnoticed) {
+            return;
+        }
         if origin == self.origin {
             self.renew_origin(&sequence.0.to_be_bytes());
         }

@@ -6,6 +6,7 @@ use super::OFFER_DELAY_MS;
 use crate::codec::message::HEADS_MAX;
 use crate::model::{Dependency, OriginId, RepoId, Sequence, Time};
 use crate::replica::commit::BATCH_BYTES_ENOUGH;
+use crate::replica::fault::{self, Fault};
 use crate::replica::output::{Alarm, ConnectionId};
 use crate::replica::{Message, Replica};
 use crate::storage::StorageError;
@@ -225,6 +226,9 @@ impl Replica {
 
     /// Counts requests that were not answered in time as not made.
     fn give_up_waiting(&mut self) {
+        if fault::on(Fault::RequestForgotten) {
+            return;
+        }
         let gossip = &mut self.gossip;
         for missing in gossip.missing.values_mut() {
             let Some((asked, _)) = missing.asked.filter(|(_, until)| *until <= self.now) else {

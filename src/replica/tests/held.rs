@@ -109,7 +109,7 @@ pub(super) fn join_by_hand(world: &mut World, i: usize, peer: usize) {
 
 // M16
 #[test]
-fn what_is_far_ahead_waits_harms_nobody_and_is_applied_when_the_clock_gets_there() {
+pub(super) fn what_is_far_ahead_waits_harms_nobody_and_is_applied_when_the_clock_gets_there() {
     let mut world = World::members(3, 20);
     world.connect_all();
     world.converge(2_000);
@@ -196,7 +196,7 @@ fn no_more_of_the_future_is_kept_than_the_quota_allows() {
 
 // M2
 #[test]
-fn a_change_set_waits_for_what_it_depends_on_and_that_is_asked_for() {
+pub(super) fn a_change_set_waits_for_what_it_depends_on_and_that_is_asked_for() {
     let mut world = World::members(3, 23);
     world.connect(0, 1);
     world.connect(1, 2);
@@ -239,7 +239,7 @@ fn a_change_set_of_unknown_rules_is_kept_and_waits() {
 
 // M2, M15
 #[test]
-fn an_id_that_is_not_above_all_it_has_seen_is_its_authors_fault() {
+pub(super) fn an_id_that_is_not_above_all_it_has_seen_is_its_authors_fault() {
     let mut world = World::members(3, 25);
     let receipt = world.save_and_wait(0, "add /a");
     let on = vec![Dependency {
