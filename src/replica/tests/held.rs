@@ -277,3 +277,27 @@ pub(super) fn an_id_that_is_not_above_all_it_has_seen_is_its_authors_fault() {
     let status = world.replica(0).status(now);
     assert_eq!(status.repos[1].quarantined, both);
 }
+
+// M16
+#[test]
+fn a_relaxed_replica_tells_of_what_has_waited_as_soon_as_it_is_due() {
+    let mut world = World::members(2, 27);
+    world.relaxed(0);
+    world.connect_all();
+    world.converge(2_000);
+    world.machines[1].clock_ms = 3_000;
+    world.save_and_wait(1, "add /ahead");
+    world.run(500);
+    assert_eq!(world.held(0), 1);
+    let told = world.machines[0].events.len();
+    // Nothing else happens on this machine.
+    world.disconnect(0, 1);
+    let due = world.replica(0).next_timeout();
+    while world.held(0) > 0 {
+        world.machines[0].clock_ms += 10;
+        let now = world.time(0).max(due);
+        world.replica(0).handle_timeout(now);
+        world.drain(0);
+    }
+    assert_eq!(world.machines[0].events.len(), told + 1);
+}
