@@ -1,6 +1,7 @@
 //! Opening: from what a life has left behind to a replica that goes on.
 //!
-//! The state's last checkpoint says what has been applied. What the journal has above that is
+//! A state that has more of a chain than counts is made again first (`ends`). Then the state's last
+//! checkpoint says what has been applied. What the journal has above that is
 //! read, verified and merged again in one pass, this replica's own chains and those of others
 //! alike; what waited before waits again. At a gap or a damaged record a stream ends: what follows
 //! is as if it had never come, and is fetched again.
@@ -13,6 +14,7 @@ use rand_chacha::ChaCha20Rng;
 
 use super::clock::Clock;
 use super::commit::{Batch, Entry};
+use super::ends::{self, Proof};
 use super::gossip::Gossip;
 use super::journal::{Journal, JournalReader};
 use super::members::Membership;
@@ -24,15 +26,16 @@ use super::{Identity, Replica, ReplicaConfig, Repo};
 use crate::codec::change_set::{chain_hash, decode};
 use crate::codec::{journal, key, mark};
 use crate::merge::{ReadError, State};
+use crate::model::change_set::ChainHash;
 use crate::model::{Birth, ChangeSet, OriginId, Predecessor, PublicKey, RepoId, Sequence, Time};
 use crate::storage::{Storage, StorageError};
 
 /// Records read from the journal at a time.
 const PAGE_RECORDS: usize = 64;
-/// Notes of the replica's own read at most: members, and origins in quarantine.
+/// Notes of members read at most.
 const NOTES_MAX: usize = 1 << 20;
 
-/// Why a replica could not be opened. Nothing has been written.
+/// Why a replica could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -78,8 +81,12 @@ impl Replica {
     /// Opens the replica whose state and journal are in `storage`. `seed` is 32 fresh random
     /// bytes: everything that is drawn in this life comes from it. `now` is the physical time.
     ///
+    /// Writes to the store only if a state has more of an origin than has turned out to count: it is
+    /// then made again, in one checkpoint.
+    ///
     /// # Errors
-    /// If the store can not be read, or is not that of this cluster. Nothing has been written.
+    /// If the store can not be read or, then, written, or is not that of this cluster. Nothing has
+    /// been written then, or all of a checkpoint.
     pub fn open(
         config: ReplicaConfig,
         identity: Identity,
@@ -111,6 +118,7 @@ impl Replica {
             witnessed_at: Time(0),
             unwitnessed: false,
             failed: None,
+            remaking: None,
             closing: false,
         };
         replica.draw_origin();
@@ -163,10 +171,12 @@ impl Replica {
     }
 
     fn open_repo(&mut self, id: RepoId, storage: &Arc<dyn Storage>) -> Result<(), OpenError> {
+        ends::give_up_lost(id, storage, self.config.cache_bytes)?;
+        let ends = ends::recall(storage.as_ref(), id)?;
         let state = State::open(id, storage.clone(), self.config.cache_bytes)?;
         let mut repo = Repo {
             id,
-            journal: Journal::new(id, storage.clone()),
+            journal: Journal::new(id, storage.clone(), ends.clone()),
             streams: Streams::new(),
             holds: Holds::default(),
             predecessor: None,
@@ -175,15 +185,6 @@ impl Replica {
             state,
         };
         let heads = repo.state.latest().heads().clone();
-        let mut quarantined = BTreeMap::new();
-        let (from, to) = key::quarantines(id);
-        for (key, value) in storage.scan(&from, &to, NOTES_MAX)? {
-            if let (Some(origin), Ok(last)) =
-                (key::parse_quarantine(&key), mark::decode_sequence(&value))
-            {
-                quarantined.insert(origin, last);
-            }
-        }
         let mut origins = repo.journal.reader().origins()?;
         origins.extend(heads.keys());
         origins.sort();
@@ -198,7 +199,8 @@ impl Replica {
                     time: head.time,
                 });
             self.clock.resume(self.now, applied.time);
-            let Some(mut found) = find_stream(&mut repo, origin, applied, own_key)? else {
+            let end = ends.get(&origin).copied();
+            let Some(found) = find_stream(&mut repo, origin, applied, end, own_key)? else {
                 let reason = "its first record is missing or damaged".to_owned();
                 self.alarm(Alarm::Journal {
                     repo: id,
@@ -208,7 +210,6 @@ impl Replica {
                 });
                 continue;
             };
-            found.stream.quarantined = quarantined.get(&origin).copied();
             if let Some((sequence, reason)) = found.damage {
                 self.alarm(Alarm::Journal {
                     repo: id,
@@ -230,6 +231,16 @@ impl Replica {
             }
             repo.streams.insert(origin, found.stream);
             repo.holds.look_at(origin);
+        }
+        for (origin, last) in ends {
+            // Its end alone is known, or the journal has lost it.
+            if !repo.streams.contains_key(&origin)
+                && let Some(key) = author_of(storage.as_ref(), id, origin)?
+            {
+                let mut stream = Stream::new(key);
+                stream.ended = Some(last);
+                repo.streams.insert(origin, stream);
+            }
         }
         self.repos.insert(id, repo);
         Ok(())
@@ -300,6 +311,7 @@ fn find_stream(
     repo: &mut Repo,
     origin: OriginId,
     applied: Reached,
+    end: Option<Sequence>,
     own_key: PublicKey,
 ) -> Result<Option<Found>, OpenError> {
     let id = repo.id;
@@ -322,6 +334,7 @@ fn find_stream(
         return Err(lacking(Sequence(1), "it tells of no birth".into()));
     };
     let mut stream = Stream::new(birth.key);
+    stream.ended = end;
     stream.applied = applied;
     stream.counted_held = applied.sequence;
     if applied.sequence > Sequence(0) {
@@ -338,7 +351,7 @@ fn find_stream(
             hash: chain_hash(&record.body),
             time: applied.time,
         });
-        stream.sealed = last_seal(&reader, origin, applied.sequence)?;
+        (stream.sealed, stream.sealed_hash) = last_seal(&reader, origin, applied.sequence)?;
     }
     let mut found = Found {
         stream,
@@ -350,7 +363,7 @@ fn find_stream(
     let stream = &mut found.stream;
     stream.stored = stream.tip.sequence;
     found.newest = stream.tip.time;
-    if stream.key == own_key && stream.sealed < stream.stored {
+    if stream.key == own_key && end.is_none() && stream.sealed < stream.stored {
         let record = reader
             .record(origin, stream.stored)?
             .ok_or_else(|| lacking(stream.stored, "it is missing".into()))?;
@@ -392,6 +405,7 @@ fn read_tail(
                     });
                     if sealed {
                         found.stream.sealed = next;
+                        found.stream.sealed_hash = found.stream.tip.hash;
                     }
                     repo.journal.keep(Arc::new(change_set), length);
                 }
@@ -427,21 +441,35 @@ fn follow(
     Ok((change_set, record.seal.is_some(), record.body.len()))
 }
 
-/// The last sealed number up to `sequence`.
+/// The last sealed number up to `sequence`, and its hash.
 fn last_seal(
     reader: &JournalReader,
     origin: OriginId,
     sequence: Sequence,
-) -> Result<Sequence, StorageError> {
+) -> Result<(Sequence, ChainHash), StorageError> {
     let mut at = sequence;
     while at > Sequence(0) {
         match reader.record(origin, at) {
-            Ok(Some(record)) if record.seal.is_some() => return Ok(at),
+            Ok(Some(record)) if record.seal.is_some() => {
+                return Ok((at, chain_hash(&record.body)));
+            }
             Ok(Some(_)) => at = Sequence(at.0 - 1),
             // Nothing can be offered past what can not be read.
-            Ok(None) | Err(StorageError::Damaged(_)) => return Ok(Sequence(0)),
+            Ok(None) | Err(StorageError::Damaged(_)) => break,
             Err(error) => return Err(error),
         }
     }
-    Ok(at)
+    Ok((Sequence(0), ChainHash::default()))
+}
+
+/// Whose an origin is of which there is only the proof that it has ended, if that says so.
+fn author_of(
+    storage: &dyn Storage,
+    repo: RepoId,
+    origin: OriginId,
+) -> Result<Option<PublicKey>, StorageError> {
+    let proof = Proof::read(storage, repo, origin)?;
+    let record = proof.as_ref().and_then(|proof| proof.one.first());
+    let set = record.and_then(|record| decode(&record.body).ok());
+    Ok(set.and_then(|set| set.birth).map(|birth| birth.key))
 }
