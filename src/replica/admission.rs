@@ -2,8 +2,8 @@
 //!
 //! A range is looked at as a whole. Whoever sends one that does not hang together or whose seal is
 //! wrong has not checked it, and is disconnected. What is well sealed but breaks the rules is its
-//! author's doing, not the sender's: the origin ends before it (M17, `ends`). Everything else that can not be taken now is dropped without blame, and comes back
-//! by comparing heads.
+//! author's doing, not the sender's: the origin ends before it (M17, `ends`). Everything else that
+//! can not be taken now is dropped without blame, and comes back by comparing heads.
 
 mod fork;
 
@@ -53,6 +53,9 @@ fn decode_chain(
             repo.name()
         ))
     };
+    if first.0.checked_add(records.len() as u64).is_none() {
+        return Err(sender(first, &"there is no such number"));
+    }
     let mut links: Vec<Link> = Vec::with_capacity(records.len());
     let mut sequence = first;
     for record in records {

@@ -150,6 +150,10 @@ impl Replica {
         if known.is_some_and(|stream| stream.ended.is_some_and(|end| end <= last)) {
             return false;
         }
+        if origin == self.origin {
+            // Somebody else writes to it.
+            self.renew_origin(&last.0.to_be_bytes());
+        }
         let hash = self.hash_at(repo_id, origin, last);
         let stream = self.stream_entry(repo_id, origin, author);
         stream.ended = Some(last);

@@ -209,9 +209,6 @@ impl Replica {
         let place = self.seal_place(repo_id, origin);
         match check_proof(place, &author, first.sequence, one, other) {
             Ok((proof, true)) => {
-                if origin == self.origin {
-                    self.renew_origin(&proof.last.0.to_be_bytes());
-                }
                 self.fork(repo_id, origin, author, &proof);
             }
             Ok((proof, false)) => {
