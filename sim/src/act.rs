@@ -223,12 +223,19 @@ impl Director {
             Kind::SlowSync => {
                 world.machines[one].disk.set_slow(chance.spread(10, 1_000));
                 world.tally.meet(kind);
-                self.end_later(world, chance.spread(500_000, 20_000_000), Ending::FastDisk(one));
+                self.end_later(
+                    world,
+                    chance.spread(500_000, 20_000_000),
+                    Ending::FastDisk(one),
+                );
             }
             Kind::Join => self.join(world, one, &mut chance),
             Kind::Leave => {
                 let other = *chance.one_of(&running);
-                if running.len() > 2 && one != other && other != 0 && world.remove_member(one, other)
+                if running.len() > 2
+                    && one != other
+                    && other != 0
+                    && world.remove_member(one, other)
                 {
                     world.tally.meet(kind);
                 }
@@ -238,7 +245,11 @@ impl Director {
                     world.stop(one);
                     world.keep_down(one, true);
                     world.tally.meet(kind);
-                    self.end_later(world, chance.spread(10_000_000, 90_000_000), Ending::Return(one));
+                    self.end_later(
+                        world,
+                        chance.spread(10_000_000, 90_000_000),
+                        Ending::Return(one),
+                    );
                 }
             }
             Kind::Burst => world.tally.meet(kind),
@@ -291,7 +302,8 @@ impl Director {
         let now = world.now;
         let others = world.running().len();
         let clock = &mut world.machines[machine].clock;
-        let far = |chance: &mut Chance| i64::try_from(chance.spread(10, LEAD_MS_MAX)).expect("small");
+        let far =
+            |chance: &mut Chance| i64::try_from(chance.spread(10, LEAD_MS_MAX)).expect("small");
         match kind {
             Kind::Skew => match chance.below(6) {
                 0 | 1 => return,
@@ -311,7 +323,11 @@ impl Director {
             Kind::JumpBack => clock.jump(-far(chance)),
             Kind::Frozen => {
                 clock.freeze(now);
-                self.end_later(world, chance.spread(500_000, 30_000_000), Ending::Thaw(machine));
+                self.end_later(
+                    world,
+                    chance.spread(500_000, 30_000_000),
+                    Ending::Thaw(machine),
+                );
             }
             _ => {
                 // Of those that stay, so that there is somebody left to compare.

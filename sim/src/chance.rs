@@ -93,7 +93,7 @@ mod tests {
     }
 
     /// Taken once; seeds that are kept depend on it.
-    const GOLDEN: [u64; 4] = [0, 0, 0, 0];
+    const GOLDEN: [u64; 4] = [79_382, 307_155, 764_236, 932_449];
 
     #[test]
     fn bounds_hold() {

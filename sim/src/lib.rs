@@ -6,7 +6,8 @@
 //! - [`plan`] draws what will happen; [`chance`] is where everything drawn comes from;
 //! - [`world`] has the machines: real replicas on pretended disks, clocks and networks;
 //! - [`regions`] is the world: 19 regions, and the time between them;
-//! - [`check`] says what must hold; [`mod@run`] plays the two acts; [`sweep`] plays many runs;
+//! - [`check`] says what must hold; [`mod@run`] plays the two acts; [`sweep`] plays many runs,
+//!   [`mod@shrink`] makes a failing one smaller, and [`seeds`] keeps it;
 //! - [`report`] makes pages with plots.
 //!
 //! And below that, merging alone:
@@ -32,5 +33,7 @@ pub mod plan;
 pub mod regions;
 pub mod report;
 pub mod run;
+pub mod seeds;
+pub mod shrink;
 pub mod sweep;
 pub mod world;

@@ -185,8 +185,9 @@ fn draw_kinds(options: &Options) -> BTreeSet<Kind> {
     let drawn = |kind: Kind| match options.profile {
         Profile::Calm => false,
         Profile::Storm => true,
-        Profile::Default => Chance::new(options.seed, &format!("switch {kind}"))
-            .permille(kind.usual_permille()),
+        Profile::Default => {
+            Chance::new(options.seed, &format!("switch {kind}")).permille(kind.usual_permille())
+        }
     };
     let all = Kind::ALL.iter().copied();
     all.filter(|kind| drawn(*kind) || options.with.contains(kind))
@@ -236,12 +237,7 @@ fn schedule_saves(
 }
 
 /// Plans when a kind of fault strikes.
-fn schedule_kind(
-    schedule: &mut Vec<(Micros, Planned)>,
-    seed: u64,
-    kind: Kind,
-    safety: Micros,
-) {
+fn schedule_kind(schedule: &mut Vec<(Micros, Planned)>, seed: u64, kind: Kind, safety: Micros) {
     let mut chance = Chance::new(seed, &format!("times of {kind}"));
     let times = match kind {
         // One is enough, and set at the beginning, or early.

@@ -8,7 +8,6 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-
 use crate::act::{Director, LEAD_MS_MAX, SETTLED};
 use crate::check::{Checkers, End, Losses, has_converged};
 use crate::plan::{Options, Plan};

@@ -112,11 +112,79 @@ pub enum Seeds {
     From(u64),
 }
 
+/// How single runs are played.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Runner {
+    #[cfg(feature = "faults")]
+    fault: Option<Deliberate>,
+}
+
+impl Runner {
+    /// With a deliberate fault, if one is given.
+    #[cfg(feature = "faults")]
+    pub fn with(fault: Option<Deliberate>) -> Self {
+        Self { fault }
+    }
+
+    /// Plays a run.
+    pub fn run(self, options: &Options) -> Outcome {
+        #[cfg(feature = "faults")]
+        if let Some(fault) = self.fault {
+            return fault.with(|| run(options));
+        }
+        run(options)
+    }
+}
+
+/// A deliberate fault of the program, for the test of the sweep.
+#[cfg(feature = "faults")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deliberate {
+    /// In merging.
+    Merge(leveret::merge::Fault),
+    /// In gossip and storage.
+    Replica(leveret::replica::Fault),
+}
+
+#[cfg(feature = "faults")]
+impl Deliberate {
+    /// Finds one by its name.
+    ///
+    /// # Errors
+    /// If none has it.
+    pub fn parse(name: &str) -> Result<Self, String> {
+        let merge = leveret::merge::Fault::ALL.iter().copied().map(Self::Merge);
+        let replica = leveret::replica::Fault::ALL
+            .iter()
+            .copied()
+            .map(Self::Replica);
+        let mut all = merge.chain(replica);
+        all.find(|fault| fault.name() == name)
+            .ok_or_else(|| format!("no fault is called {name}"))
+    }
+
+    /// What it is called.
+    pub fn name(self) -> String {
+        match self {
+            Self::Merge(fault) => format!("{fault:?}"),
+            Self::Replica(fault) => format!("{fault:?}"),
+        }
+    }
+
+    fn with<T>(self, act: impl FnOnce() -> T) -> T {
+        match self {
+            Self::Merge(fault) => fault.with(act),
+            Self::Replica(fault) => fault.with(act),
+        }
+    }
+}
+
 /// Runs seeds on so many threads, and tells of each run that ends. `stop` is asked between runs.
 pub fn sweep(
     options: &Options,
     seeds: Seeds,
     threads: usize,
+    runner: Runner,
     stop: &(dyn Fn() -> bool + Sync),
     tell: &(dyn Fn(&Total, u64, &Outcome) + Sync),
 ) -> Total {
@@ -139,8 +207,10 @@ pub fn sweep(
                         seed,
                         ..options.clone()
                     };
-                    let outcome = run(&options);
-                    let mut total = total.lock().expect("nothing panics while it holds the lock");
+                    let outcome = runner.run(&options);
+                    let mut total = total
+                        .lock()
+                        .expect("nothing panics while it holds the lock");
                     total.add(seed, &outcome);
                     tell(&total, seed, &outcome);
                     if stop() {
@@ -150,7 +220,9 @@ pub fn sweep(
             });
         }
     });
-    let mut total = total.into_inner().expect("nothing panics while it holds the lock");
+    let mut total = total
+        .into_inner()
+        .expect("nothing panics while it holds the lock");
     total.failures.sort_by_key(|(seed, _)| *seed);
     total
 }

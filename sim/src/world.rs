@@ -108,7 +108,11 @@ pub(crate) enum Happening {
         frame: Vec<u8>,
     },
     /// The disk of a machine has done a job.
-    Disk { machine: usize, life: Life, job: u64 },
+    Disk {
+        machine: usize,
+        life: Life,
+        job: u64,
+    },
     /// A replica wants to be woken.
     Wake { machine: usize, life: Life },
     /// Two machines try to connect.
@@ -130,7 +134,11 @@ pub(crate) enum Happening {
     /// A machine is started, unless it runs.
     Start { machine: usize },
     /// A session that was begun is saved.
-    Finish { machine: usize, life: Life, draft: u64 },
+    Finish {
+        machine: usize,
+        life: Life,
+        draft: u64,
+    },
     /// Something that was planned; its number in the plan.
     Planned(usize),
 }
@@ -200,7 +208,8 @@ impl World {
     pub fn add_machine(&mut self, config: ReplicaConfig) -> usize {
         let index = self.machines.len();
         let identity = identity(self.seed, index);
-        self.machines.push(Machine::new(identity, config, Disk::default()));
+        self.machines
+            .push(Machine::new(identity, config, Disk::default()));
         index
     }
 
@@ -306,7 +315,11 @@ impl World {
         for machine in self.running() {
             let status = self.replica(machine).status(self.clock(machine));
             let line = |text: std::fmt::Arguments<'_>| self.trace.line(self.now, machine, text);
-            line(format_args!("is {}, at {:?}", status.replica, self.clock(machine)));
+            line(format_args!(
+                "is {}, at {:?}",
+                status.replica,
+                self.clock(machine)
+            ));
             for (link, _, other) in self.connections_of(machine) {
                 line(format_args!("is connected to m{other} by {link:?}"));
             }
@@ -319,7 +332,10 @@ impl World {
                         "`{name}` {origin}: stored {stored}, applied {applied:?}, of {author:?}"
                     ));
                 }
-                line(format_args!("`{name}` holds {:?}, quarantined {:?}", repo.held, repo.quarantined));
+                line(format_args!(
+                    "`{name}` holds {:?}, quarantined {:?}",
+                    repo.held, repo.quarantined
+                ));
             }
         }
     }

@@ -2,9 +2,8 @@
 //!
 //! A range is looked at as a whole. Whoever sends one that does not hang together or whose seal is
 //! wrong has not checked it, and is disconnected. What is well sealed but breaks the rules is its
-//! author's doing, not the sender's: the origin is put in quarantine, from which nothing more is
-//! taken (M17). Everything else that can not be taken now is dropped without blame, and comes back
-//! by comparing heads.
+//! author's doing, not the sender's: the origin ends before it (M17, `ends`). Everything else that
+//! can not be taken now is dropped without blame, and comes back by comparing heads.
 
 mod fork;
 
@@ -12,12 +11,12 @@ use std::sync::Arc;
 
 use super::commit::{BATCH_BYTES_MAX, Entry};
 use super::fault::{self, Fault};
-use super::output::{Alarm, ConnectionId, Output};
+use super::output::{ConnectionId, Output};
 use super::stream::{SealPlace, Stream, Tip, seals_to_keep};
 use super::{Replica, identity};
+use crate::codec::DecodeError;
 use crate::codec::change_set::{chain_hash, decode};
 use crate::codec::message::SealedBytes;
-use crate::codec::{DecodeError, key, mark};
 use crate::model::change_set::ChainHash;
 use crate::model::{ChangeSet, OriginId, PublicKey, RepoId, Sequence};
 
@@ -55,6 +54,9 @@ fn decode_chain(
             repo.name()
         ))
     };
+    if first.0.checked_add(records.len() as u64).is_none() {
+        return Err(sender(first, &"there is no such number"));
+    }
     let mut links: Vec<Link> = Vec::with_capacity(records.len());
     let mut sequence = first;
     for record in records {
@@ -135,18 +137,20 @@ impl Replica {
         }
         let stream = self.repo(repo_id).streams.get(&origin);
         let tip = stream.map_or(Tip::NONE, |stream| stream.tip);
-        if stream.is_some_and(|stream| stream.quarantined.is_some()) {
-            self.counters.dropped += count;
-            return false;
-        }
+        // Of an origin that has ended, nothing is lacking once its end is here.
+        let whole = stream.is_some_and(|s| s.ended.is_some_and(|end| end <= tip.sequence));
         if first > tip.sequence.next() {
+            if whole {
+                self.counters.dropped += count;
+                return false;
+            }
             self.counters.gaps += 1;
             let last = Sequence(first.0 + count - 1);
             self.missing_now(from, repo_id, origin, last);
             return false;
         }
         let known = usize::try_from(tip.sequence.0 + 1 - first.0).unwrap_or(usize::MAX);
-        if records.len() <= known {
+        if records.len() <= known || whole {
             self.receive_known(from, repo_id, origin, first, records);
             return false;
         }
@@ -167,30 +171,41 @@ impl Replica {
         first: Sequence,
         records: &[SealedBytes],
     ) {
-        let Some(last) = records.last() else {
+        if records.is_empty() {
+            return;
+        }
+        let end = Sequence(first.0 + records.len() as u64 - 1);
+        let end = end.min(self.repo(repo_id).streams[&origin].appliable());
+        let index = end.0.checked_sub(first.0).map(usize::try_from);
+        let Some(Ok(index)) = index else {
+            self.counters.dropped += records.len() as u64;
             return;
         };
-        let end = Sequence(first.0 + records.len() as u64 - 1);
-        let theirs = chain_hash(&last.body);
+        let theirs = chain_hash(&records[index].body);
         match self.hash_at(repo_id, origin, end) {
             // The one at the end covers all before it.
             Some(ours) if ours == theirs => {
                 self.counters.duplicates += records.len() as u64;
                 self.acknowledge(from, repo_id, origin, end);
+                self.search_above(from, (repo_id, origin), end);
             }
             Some(_) => self.receive_other(from, repo_id, origin, first, records),
             None => self.counters.dropped += records.len() as u64,
         }
     }
 
-    fn hash_at(
-        &mut self,
+    /// The hash of what is here under a number.
+    pub(super) fn hash_at(
+        &self,
         repo_id: RepoId,
         origin: OriginId,
         sequence: Sequence,
     ) -> Option<ChainHash> {
         let repo = self.repo(repo_id);
         let tip = repo.streams.get(&origin)?.tip;
+        if sequence == Sequence(0) || sequence > tip.sequence {
+            return None;
+        }
         if tip.sequence == sequence {
             return Some(tip.hash);
         }
@@ -251,17 +266,15 @@ impl Replica {
             // Nobody but a copy of this replica can have sealed it.
             self.renew_origin(&links[0].hash.0);
         }
-        let mut last = tip.time;
-        for link in &links {
-            let (sequence, time) = (link.change_set.sequence, link.change_set.id.time);
-            if sequence > Sequence(1) && time <= last {
-                let stream = self.stream_entry(repo_id, origin, author);
-                stream.quarantined.get_or_insert(stream.tip.sequence);
-                let reason = "its id is not above that of the one before it".to_owned();
-                self.refuse_invalid(repo_id, origin, sequence, reason);
-                return false;
-            }
-            last = time;
+        if !self.check_rising(repo_id, origin, author, tip, &links) {
+            self.counters.dropped += links.len() as u64;
+            return false;
+        }
+        let stream = self.repo(repo_id).streams.get(&origin);
+        if let Some(end) = stream.and_then(|stream| stream.ended) {
+            let carries = |link: &Link| link.change_set.sequence >= end && link.seal.is_some();
+            let carrier = links.iter().position(carries);
+            links.truncate(carrier.map_or(links.len(), |at| at + 1));
         }
         self.take(from, repo_id, origin, author, links)
     }
@@ -346,32 +359,6 @@ impl Replica {
         true
     }
 
-    /// An author has broken the rules: nothing more is taken or applied of its origin.
-    pub(super) fn refuse_invalid(
-        &mut self,
-        repo_id: RepoId,
-        origin: OriginId,
-        sequence: Sequence,
-        reason: String,
-    ) {
-        self.counters.invalid += 1;
-        let stream = &self.repo(repo_id).streams[&origin];
-        let (author, last) = (stream.key, stream.appliable());
-        self.note_quarantine(repo_id, origin, last);
-        self.alarm(Alarm::Invalid {
-            repo: repo_id,
-            origin,
-            author,
-            sequence,
-            reason,
-        });
-    }
-
-    fn note_quarantine(&mut self, repo_id: RepoId, origin: OriginId, last: Sequence) {
-        let key = key::quarantine(repo_id, origin);
-        self.batch.notes.insert(key, mark::encode_sequence(last));
-    }
-
     fn refuse(&mut self, from: ConnectionId, repo: RepoId, origin: OriginId, refusal: Refusal) {
         match refusal {
             Refusal::Sender(reason) => self.close_for(from, reason),
@@ -394,7 +381,12 @@ impl Replica {
         }
     }
 
-    fn stream_entry(&mut self, repo: RepoId, origin: OriginId, author: PublicKey) -> &mut Stream {
+    pub(super) fn stream_entry(
+        &mut self,
+        repo: RepoId,
+        origin: OriginId,
+        author: PublicKey,
+    ) -> &mut Stream {
         self.repo_mut(repo)
             .streams
             .entry(origin)

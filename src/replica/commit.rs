@@ -58,6 +58,10 @@ pub(super) struct Batch {
     deliveries: Vec<Delivery>,
     /// Who sent what: they are told that it is here.
     pub(super) sources: BTreeMap<ConnectionId, BTreeSet<(RepoId, OriginId)>>,
+    /// Where origins have been shown to end.
+    pub(super) ended: BTreeMap<(RepoId, OriginId), Sequence>,
+    /// A repository whose state has gone beyond such an end: it is to be made again.
+    pub(super) remake: Option<RepoId>,
 }
 
 impl Batch {
@@ -169,7 +173,9 @@ impl Replica {
             return false;
         }
         self.refresh_members();
-        self.merge_ready();
+        if self.remaking.is_none() {
+            self.merge_ready();
+        }
         if self.failed.is_some() {
             return true;
         }
@@ -290,12 +296,15 @@ impl Replica {
                 .expect("what was committed has a stream");
             // A record may be written again, to seal the end of an earlier life.
             stream.stored = stream.stored.max(entry.sequence);
-            if entry.seal.is_some() {
-                stream.sealed = stream.sealed.max(entry.sequence);
+            if entry.seal.is_some() && entry.sequence >= stream.sealed {
+                stream.sealed = entry.sequence;
+                stream.sealed_hash = entry.hash;
+            }
+            if entry.seal.is_some() && stream.head() > Sequence(0) {
                 advanced
                     .entry(entry.repo)
                     .or_default()
-                    .insert(entry.origin, stream.sealed);
+                    .insert(entry.origin, stream.head());
             }
             if entry.own {
                 let chain = own
@@ -313,6 +322,16 @@ impl Replica {
         self.unwitnessed |= !own.is_empty();
         self.witness();
         self.announce(own, &advanced, &batch.sources);
+        let mut ended: BTreeMap<RepoId, Vec<_>> = BTreeMap::new();
+        for ((repo, origin), last) in batch.ended {
+            ended.entry(repo).or_default().push((origin, last));
+        }
+        for (repo, ends) in &ended {
+            self.announce_ends(*repo, ends);
+        }
+        if let Some(repo) = batch.remake {
+            self.stop_to_remake(repo);
+        }
     }
 
     /// Puts out a witness mark, if it is time for one.
@@ -430,8 +449,15 @@ impl Replica {
     }
 
     pub(super) fn fail(&mut self, error: StorageError) {
+        if self.stop(&error) {
+            self.alarm(Alarm::Storage(error));
+        }
+    }
+
+    /// Writes nothing from now on. False if that is so already.
+    pub(super) fn stop(&mut self, error: &StorageError) -> bool {
         if self.failed.is_some() {
-            return;
+            return false;
         }
         self.failed = Some(error.clone());
         let out = self.in_flight.take().map(|out| out.batch);
@@ -448,6 +474,6 @@ impl Replica {
                 });
             }
         }
-        self.alarm(Alarm::Storage(error));
+        true
     }
 }

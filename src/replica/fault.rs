@@ -35,9 +35,8 @@ crate::faults! {
         ClockForgotten,
         /// What the journal has above the checkpoint counts as applied, and is not merged.
         TailUnmerged,
-        /// What stands in quarantine is forgotten at opening (M17): another history of a fork is
-        /// taken then.
-        QuarantineForgotten,
+        /// Where origins end is forgotten at opening (M17): what comes after is taken then.
+        EndsForgotten,
 
         // Admission.
         /// Seals are not looked at: whoever relays a change set can forge it.

@@ -103,6 +103,9 @@ impl Replica {
         if let Some(error) = &self.failed {
             return Err(SaveError::ReadOnly(error.clone()));
         }
+        if self.remaking.is_some() {
+            return Err(SaveError::Busy);
+        }
         if self.closing {
             return Err(SaveError::Closing);
         }

@@ -178,6 +178,7 @@ fn flood(world: &mut World, me: usize, chance: &mut Chance) -> bool {
                 repo,
                 heads,
                 reply: true,
+                hash: chance.bytes(),
             },
             3 => Message::Summary {
                 repo,

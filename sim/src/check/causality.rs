@@ -23,15 +23,27 @@ impl Watcher for Causality {
                 self.seen.insert(place, seen.to_vec());
                 Ok(())
             }
-            Note::Event { machine, event, .. } => {
+            Note::Event {
+                machine,
+                event,
+                replica,
+                ..
+            } => {
                 let heads = event.snapshot.heads();
                 let has = |origin: OriginId, sequence: Sequence| {
-                    heads.get(&origin).is_some_and(|head| head.sequence >= sequence)
+                    heads
+                        .get(&origin)
+                        .is_some_and(|head| head.sequence >= sequence)
                 };
                 for set in &event.change_sets {
                     let place = (event.repo, set.id.origin, set.sequence);
                     for on in self.seen.get(&place).into_iter().flatten() {
-                        if !has(on.origin, on.sequence) {
+                        // Of an origin that has ended, what there is is all there ever will be (M17).
+                        let ended = || {
+                            let status = replica.repo_status(event.repo);
+                            status.quarantined.contains(&on.origin)
+                        };
+                        if !has(on.origin, on.sequence) && !ended() {
                             return Err(format!(
                                 "m{machine} shows {} without {} of {}, which its author had seen",
                                 set.id, on.sequence, on.origin

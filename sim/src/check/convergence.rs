@@ -22,7 +22,9 @@ pub struct Lag(pub String);
 fn applied(end: &End<'_>, machine: usize, repo: RepoId) -> BTreeMap<OriginId, Sequence> {
     let snapshot = end.world.replica(machine).state(repo).snapshot();
     let heads = snapshot.heads().iter();
-    heads.map(|(origin, head)| (*origin, head.sequence)).collect()
+    heads
+        .map(|(origin, head)| (*origin, head.sequence))
+        .collect()
 }
 
 /// The machines that are compared: those that run, but for one that lives in the future, which
@@ -97,7 +99,9 @@ impl Checker for Convergence {
                 let found = end.world.replica(*other).state(repo).snapshot();
                 let differs = |what: &str| {
                     let repo = repo.name();
-                    Err(format!("the {what} of `{repo}` on m{first} and m{other} differ"))
+                    Err(format!(
+                        "the {what} of `{repo}` on m{first} and m{other} differ"
+                    ))
                 };
                 if found.digest() != expected.digest() {
                     return differs("digests");

@@ -115,7 +115,10 @@ impl Watcher for Durability {
                 // What was answered before it was durable may be lost in a crash.
                 let relaxed = replica.config().durability == Promise::Relaxed;
                 let replaced = matches!(how, Down::Restored | Down::TailLost);
-                let from = self.settled.insert(*machine, self.answers.len()).unwrap_or(0);
+                let from = self
+                    .settled
+                    .insert(*machine, self.answers.len())
+                    .unwrap_or(0);
                 let from = if replaced { 0 } else { from };
                 let mut kept: BTreeMap<OriginId, Sequence> = BTreeMap::new();
                 for answer in &mut self.answers[from..] {

@@ -33,7 +33,9 @@ impl Events {
             let heads = snapshot.heads().iter();
             let told = Told {
                 mirror: Mirror::of(&snapshot),
-                heads: heads.map(|(origin, head)| (*origin, head.sequence)).collect(),
+                heads: heads
+                    .map(|(origin, head)| (*origin, head.sequence))
+                    .collect(),
             };
             self.told.insert((machine, repo), told);
         }
@@ -51,7 +53,11 @@ impl Events {
             same.map_err(|what| {
                 let heads = snapshot.heads().iter();
                 let heads: Vec<_> = heads.map(|(o, h)| (*o, h.sequence)).collect();
-                format!("m{machine}, `{}`: {what}; told {:?}, has {heads:?}", repo.name(), told.heads)
+                format!(
+                    "m{machine}, `{}`: {what}; told {:?}, has {heads:?}",
+                    repo.name(),
+                    told.heads
+                )
             })?;
             for (origin, head) in snapshot.heads().iter() {
                 if told.heads.get(origin) != Some(&head.sequence) {

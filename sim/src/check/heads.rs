@@ -1,5 +1,5 @@
 //! Heads never fall: what a state contains it goes on containing, and what a disk has stored is
-//! there in the next life, unless somebody took it away.
+//! there in the next life, unless somebody took it away, or its author broke the rules (M17).
 
 use std::collections::BTreeMap;
 
@@ -36,7 +36,9 @@ impl Watcher for Heads {
         match note {
             Note::Opened { machine, replica } => {
                 for (repo, now) in stored(replica) {
-                    let before = self.stored.remove(&(*machine, repo)).unwrap_or_default();
+                    let mut before = self.stored.remove(&(*machine, repo)).unwrap_or_default();
+                    let quarantined = replica.repo_status(repo).quarantined;
+                    before.retain(|origin, _| !quarantined.contains(origin));
                     if let Some((origin, sequence)) = fallen(&before, &now) {
                         return Err(format!(
                             "m{machine} had stored {sequence} of {origin} in `{}`, and has it no \
@@ -62,7 +64,9 @@ impl Watcher for Heads {
             }
             Note::Event { machine, event, .. } => {
                 let heads = event.snapshot.heads().iter();
-                let now: Applied = heads.map(|(origin, head)| (*origin, head.sequence)).collect();
+                let now: Applied = heads
+                    .map(|(origin, head)| (*origin, head.sequence))
+                    .collect();
                 let before = self.applied.entry((*machine, event.repo)).or_default();
                 if let Some((origin, sequence)) = fallen(before, &now) {
                     return Err(format!(

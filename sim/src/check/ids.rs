@@ -23,7 +23,10 @@ impl Ids {
         if let Some(known) = self.ids.get(&place) {
             return match *known == id {
                 true => Ok(()),
-                false => Err(format!("number {sequence} of {} is {known} and {id}", id.origin)),
+                false => Err(format!(
+                    "number {sequence} of {} is {known} and {id}",
+                    id.origin
+                )),
             };
         }
         let before = (repo, id.origin, Sequence(sequence.0.saturating_sub(1)));

@@ -35,7 +35,9 @@ fn history(replica: &Replica) -> Option<Vec<Arc<ChangeSet>>> {
             let set = found.expect("a store in memory can be read")?;
             operations += set.operations.len();
             let there = |on: &leveret::model::Dependency| {
-                heads.get(&on.origin).is_some_and(|head| head.sequence >= on.sequence)
+                heads
+                    .get(&on.origin)
+                    .is_some_and(|head| head.sequence >= on.sequence)
             };
             if history.len() == CHANGE_SETS_MAX
                 || operations > OPERATIONS_MAX

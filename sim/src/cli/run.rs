@@ -8,6 +8,8 @@ use serde_json::json;
 use super::options::Choices;
 use crate::plan::{Options, Plan};
 use crate::run::{Outcome, Verdict, run};
+use crate::seeds::SeedLine;
+use crate::shrink::shrink;
 
 /// Play one run: faults, then healing, then everything must be the same everywhere
 ///
@@ -25,6 +27,9 @@ pub(crate) struct Run {
     /// Print what happens, as it happens
     #[arg(long)]
     trace: bool,
+    /// If it fails, look for a smaller run that fails in the same way, and print its seed line
+    #[arg(long)]
+    shrink: bool,
     /// Print the outcome as a JSON object
     #[arg(long, conflicts_with = "trace")]
     json: bool,
@@ -41,10 +46,20 @@ impl Run {
             out.flush()?;
         }
         let outcome = run(&options);
+        let shrunk = (self.shrink && outcome.verdict != Verdict::Good)
+            .then(|| shrink(&options, &outcome.verdict));
         if self.json {
             writeln!(out, "{}", as_json(&options, &outcome))?;
         } else {
             tell(out, &outcome)?;
+            if let Some((options, verdict)) = shrunk {
+                writeln!(
+                    out,
+                    "smaller: {}  # {}",
+                    SeedLine(options),
+                    verdict.reason()
+                )?;
+            }
         }
         Ok(ExitCode::from(outcome.verdict.exit_code()))
     }
@@ -59,15 +74,27 @@ fn summary(plan: &Plan) -> String {
         plan.topology,
         plan.saves(),
         plan.safety.0 / 1_000_000,
-        if kinds.is_empty() { "no faults".to_owned() } else { kinds.join(" ") }
+        if kinds.is_empty() {
+            "no faults".to_owned()
+        } else {
+            kinds.join(" ")
+        }
     )
 }
 
 fn tell(out: &mut dyn Write, outcome: &Outcome) -> io::Result<()> {
     let tally = &outcome.tally;
-    let met: Vec<_> = tally.kinds.iter().map(|(kind, n)| format!("{kind} {n}")).collect();
+    let met: Vec<_> = tally
+        .kinds
+        .iter()
+        .map(|(kind, n)| format!("{kind} {n}"))
+        .collect();
     writeln!(out, "met: {}", met.join(", "))?;
-    let marks: Vec<_> = tally.marks.iter().map(|(mark, n)| format!("{mark} {n}")).collect();
+    let marks: Vec<_> = tally
+        .marks
+        .iter()
+        .map(|(mark, n)| format!("{mark} {n}"))
+        .collect();
     writeln!(out, "marks: {}", marks.join(", "))?;
     writeln!(
         out,

@@ -9,8 +9,10 @@ use serde_json::json;
 
 use super::options::Choices;
 use crate::plan::{Kind, Profile};
-use crate::run::{Outcome, Verdict};
-use crate::sweep::{ENOUGH, Seeds, Total, sweep};
+use crate::run::{Outcome, Verdict, run};
+use crate::seeds::{self, SeedLine};
+use crate::shrink::shrink;
+use crate::sweep::{ENOUGH, Runner, Seeds, Total, sweep};
 
 /// Play many runs, and count what they met
 ///
@@ -22,10 +24,13 @@ use crate::sweep::{ENOUGH, Seeds, Total, sweep};
 #[derive(clap::Args)]
 pub(crate) struct Sweep {
     /// From the first seed up to and without the last
-    #[arg(long, value_name = "A..B", value_parser = parse_seeds, conflicts_with = "time")]
+    #[arg(long, value_name = "A..B", value_parser = parse_seeds, conflicts_with_all = ["time", "kept"])]
     seeds: Option<(u64, u64)>,
+    /// The runs that failed once, and are kept with the program
+    #[arg(long, conflicts_with = "time")]
+    kept: bool,
     /// For how long, as in 90s, 10m or 2h; from a seed that is printed
-    #[arg(long = "for", id = "time", value_name = "TIME", value_parser = parse_time, required_unless_present = "seeds")]
+    #[arg(long = "for", id = "time", value_name = "TIME", value_parser = parse_time, required_unless_present_any = ["seeds", "kept"])]
     time: Option<Duration>,
     /// The first seed of `--for` [default: taken from the clock]
     #[arg(long, value_name = "N", requires = "time")]
@@ -35,6 +40,13 @@ pub(crate) struct Sweep {
     threads: Option<usize>,
     #[command(flatten)]
     choices: Choices,
+    /// Look for a smaller run that fails in the same way, for each of the first three failures
+    #[arg(long)]
+    shrink: bool,
+    /// A deliberate fault of the program, to see whether it is found
+    #[cfg(feature = "faults")]
+    #[arg(long, value_name = "NAME", value_parser = crate::sweep::Deliberate::parse)]
+    fault: Option<crate::sweep::Deliberate>,
     /// Print a JSON object for each run that failed, and one for all
     #[arg(long)]
     json: bool,
@@ -51,7 +63,9 @@ fn parse_seeds(text: &str) -> Result<(u64, u64), String> {
 fn parse_time(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a time such as 90s, 10m or 2h");
     let unit = text.chars().last().ok_or_else(wrong)?;
-    let number: u64 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| wrong())?;
+    let number: u64 = text[..text.len() - unit.len_utf8()]
+        .parse()
+        .map_err(|_| wrong())?;
     let seconds = match unit {
         's' => number,
         'm' => number * 60,
@@ -66,7 +80,10 @@ fn instant() -> Instant {
     Instant::now()
 }
 
-#[expect(clippy::disallowed_methods, reason = "a sweep without seeds draws fresh ones")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a sweep without seeds draws fresh ones"
+)]
 fn fresh_seed() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     // Room for many sweeps between two seconds, and short enough to type.
@@ -76,6 +93,9 @@ fn fresh_seed() -> u64 {
 impl Sweep {
     pub(super) fn run(self, out: &mut dyn Write) -> io::Result<ExitCode> {
         let begun = instant();
+        if self.kept {
+            return self.run_kept(out);
+        }
         let seeds = match (self.seeds, self.time) {
             (Some((first, end)), _) => Seeds::Range(first, end),
             (None, _) => Seeds::From(self.from.unwrap_or_else(fresh_seed)),
@@ -90,12 +110,18 @@ impl Sweep {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = self.threads.unwrap_or(cores);
         let options = self.choices.options(0);
+        #[cfg(feature = "faults")]
+        let runner = Runner::with(self.fault);
+        #[cfg(not(feature = "faults"))]
+        let runner = Runner::default();
         let is_terminal = io::stderr().is_terminal();
         let planned = self.seeds.map(|(first, end)| end - first);
         let lines = Mutex::new(io::stderr());
         let stop = || self.time.is_some_and(|time| begun.elapsed() >= time);
         let tell = |total: &Total, seed: u64, outcome: &Outcome| {
-            let mut lines = lines.lock().expect("nothing panics while it holds the lock");
+            let mut lines = lines
+                .lock()
+                .expect("nothing panics while it holds the lock");
             if outcome.verdict != Verdict::Good {
                 let (name, reason) = (outcome.verdict.name(), outcome.verdict.reason());
                 let _ = writeln!(lines, "\rseed {seed}: {name}: {reason}");
@@ -112,7 +138,7 @@ impl Sweep {
                 let _ = write!(lines, "\r[{bar:30}] {done} histories, {rate:.1} a second ");
             }
         };
-        let total = sweep(&options, seeds, threads, &stop, &tell);
+        let total = sweep(&options, seeds, threads, runner, &stop, &tell);
         if is_terminal {
             eprintln!();
         }
@@ -124,12 +150,64 @@ impl Sweep {
         } else {
             tell_total(out, &total, took, threads)?;
         }
-        let code = total.failures.first().map_or(0, |(_, verdict)| verdict.exit_code());
+        if self.shrink {
+            for (seed, verdict) in total.failures.iter().take(SHRUNK_MAX) {
+                let (options, verdict) = shrink(&self.choices.options(*seed), verdict);
+                writeln!(
+                    out,
+                    "smaller: {}  # {}",
+                    SeedLine(options),
+                    verdict.reason()
+                )?;
+            }
+        }
+        let code = total
+            .failures
+            .first()
+            .map_or(0, |(_, verdict)| verdict.exit_code());
         Ok(ExitCode::from(if code == 0 && lacking { 12 } else { code }))
     }
 }
 
-fn tell_total(out: &mut dyn Write, total: &Total, took: Duration, threads: usize) -> io::Result<()> {
+/// Most failures that are shrunk.
+const SHRUNK_MAX: usize = 3;
+
+impl Sweep {
+    /// Plays the runs that are kept, one after the other.
+    fn run_kept(&self, out: &mut dyn Write) -> io::Result<ExitCode> {
+        let lines = seeds::parse(seeds::KEPT).map_err(io::Error::other)?;
+        let mut code = 0;
+        for (number, line) in &lines {
+            let outcome = run(&line.0);
+            if outcome.verdict != Verdict::Good {
+                let (name, reason) = (outcome.verdict.name(), outcome.verdict.reason());
+                writeln!(out, "line {number}: {line}: {name}: {reason}")?;
+                code = if code == 0 {
+                    outcome.verdict.exit_code()
+                } else {
+                    code
+                };
+            }
+        }
+        writeln!(
+            out,
+            "{} runs that failed once, of which {}",
+            lines.len(),
+            match code {
+                0 => "none does now",
+                _ => "some do now",
+            }
+        )?;
+        Ok(ExitCode::from(code))
+    }
+}
+
+fn tell_total(
+    out: &mut dyn Write,
+    total: &Total,
+    took: Duration,
+    threads: usize,
+) -> io::Result<()> {
     writeln!(out, "runs  what was met")?;
     for kind in Kind::ALL {
         let runs = total.kinds.get(kind).copied().unwrap_or_default();
@@ -146,7 +224,10 @@ fn tell_total(out: &mut dyn Write, total: &Total, took: Duration, threads: usize
     for mark in total.unpassed() {
         writeln!(out, "never happened: {mark}")?;
     }
-    let (seconds, virtual_hours) = (took.as_secs_f64(), total.virtual_time.as_secs_f64() / 3_600.0);
+    let (seconds, virtual_hours) = (
+        took.as_secs_f64(),
+        total.virtual_time.as_secs_f64() / 3_600.0,
+    );
     writeln!(
         out,
         "{} saves acknowledged, {} of them lost with what a machine lost; longest healing {:.1} s \
@@ -167,7 +248,12 @@ fn tell_total(out: &mut dyn Write, total: &Total, took: Duration, threads: usize
     for (seed, verdict) in &total.failures {
         writeln!(out, "seed {seed}: {}: {}", verdict.name(), verdict.reason())?;
     }
-    writeln!(out, "{} good, {} failed", total.runs - total.failures.len() as u64, total.failures.len())
+    writeln!(
+        out,
+        "{} good, {} failed",
+        total.runs - total.failures.len() as u64,
+        total.failures.len()
+    )
 }
 
 fn as_json(total: &Total, took: Duration) -> serde_json::Value {

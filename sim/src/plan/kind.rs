@@ -155,7 +155,10 @@ impl FromStr for Kind {
         let found = Self::ALL.iter().copied().find(|kind| kind.name() == text);
         found.ok_or_else(|| {
             let names: Vec<_> = Self::ALL.iter().map(|kind| kind.name()).collect();
-            format!("no kind of fault is called {text}; there are {}", names.join(", "))
+            format!(
+                "no kind of fault is called {text}; there are {}",
+                names.join(", ")
+            )
         })
     }
 }

@@ -61,7 +61,9 @@ impl MachineClock {
     /// In how many microseconds, at the least, it will show `due`; nothing if it stands still.
     /// Whoever waits looks again then.
     pub fn until(&self, now: Micros, due: Time) -> Option<u64> {
-        let left = due.unix_millis().saturating_sub(self.read(now).unix_millis());
+        let left = due
+            .unix_millis()
+            .saturating_sub(self.read(now).unix_millis());
         // Rounded up; the sleeper of a peer looks at its clock at least once a second.
         let wait = left.saturating_add(1).min(SLEEP_MAX_MS) * 1_000;
         (due.0 != u64::MAX).then_some(wait)

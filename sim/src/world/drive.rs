@@ -50,8 +50,10 @@ impl World {
                 let Some(Pending { asked, seen }) = pending else {
                     return;
                 };
-                self.trace.line(self.now, machine, format_args!("saved {}", receipt.id));
-                self.trace.step(self.now, machine, "saved", &receipt.id.to_bytes());
+                self.trace
+                    .line(self.now, machine, format_args!("saved {}", receipt.id));
+                self.trace
+                    .step(self.now, machine, "saved", &receipt.id.to_bytes());
                 let now = self.now;
                 self.note(&Note::Saved {
                     machine,
@@ -75,7 +77,8 @@ impl World {
                     );
                 }
                 for change in &event.changes {
-                    self.trace.line(self.now, machine, format_args!("  {change:?}"));
+                    self.trace
+                        .line(self.now, machine, format_args!("  {change:?}"));
                 }
                 self.trace.step(self.now, machine, "event", &digest.0);
                 let Some(replica) = self.machines[machine].replica.take() else {
@@ -91,8 +94,11 @@ impl World {
                 self.machines[machine].replica = Some(replica);
             }
             Output::Close { connection, reason } => {
-                self.trace
-                    .line(self.now, machine, format_args!("closes a connection: {reason}"));
+                self.trace.line(
+                    self.now,
+                    machine,
+                    format_args!("closes a connection: {reason}"),
+                );
                 self.tally.mark("connection closed for bad manners");
                 self.close_connection(machine, connection);
             }
@@ -103,8 +109,9 @@ impl World {
     }
 
     fn alarm(&mut self, machine: usize, alarm: &Alarm) {
-        self.trace.line(self.now, machine, format_args!("alarm: {alarm}"));
-        if let Alarm::Storage(_) = alarm {
+        self.trace
+            .line(self.now, machine, format_args!("alarm: {alarm}"));
+        if let Alarm::Storage(_) | Alarm::Remake { .. } = alarm {
             self.store_failed(machine);
         }
         if let Alarm::Digest { peer, .. } = alarm
@@ -143,8 +150,13 @@ impl World {
         let Some(job) = me.jobs.remove(&number) else {
             return;
         };
-        let what = if matches!(job, Job::Commit(..)) { "commit" } else { "checkpoint" };
-        self.trace.line(self.now, machine, format_args!("disk: {what}"));
+        let what = if matches!(job, Job::Commit(..)) {
+            "commit"
+        } else {
+            "checkpoint"
+        };
+        self.trace
+            .line(self.now, machine, format_args!("disk: {what}"));
         match job {
             Job::Commit(token, records) => {
                 if let Some(at) = me.crash_at_commit.take() {

@@ -109,7 +109,10 @@ impl World {
             return;
         }
         self.connections += 2;
-        let ids = [ConnectionId(self.connections - 1), ConnectionId(self.connections)];
+        let ids = [
+            ConnectionId(self.connections - 1),
+            ConnectionId(self.connections),
+        ];
         let link = LinkId(self.connections);
         self.links.insert(
             link,
@@ -120,12 +123,15 @@ impl World {
             },
         );
         self.trace.step(self.now, a, "connect", &b.to_be_bytes());
-        self.trace.line(self.now, a, format_args!("connects to m{b}"));
+        self.trace
+            .line(self.now, a, format_args!("connects to m{b}"));
         for (side, machine) in [a, b].into_iter().enumerate() {
             self.machines[machine].links.insert(ids[side], link);
         }
         for (side, machine) in [a, b].into_iter().enumerate() {
-            let key = self.machines[if side == 0 { b } else { a }].identity.public();
+            let key = self.machines[if side == 0 { b } else { a }]
+                .identity
+                .public();
             let now = self.clock(machine);
             if let Some(replica) = &mut self.machines[machine].replica {
                 replica.connected(now, ids[side], key);
@@ -139,7 +145,8 @@ impl World {
         let Some(Link { ends, ids, .. }) = self.links.remove(&link) else {
             return;
         };
-        self.trace.step(self.now, ends[0], "disconnect", &ends[1].to_be_bytes());
+        self.trace
+            .step(self.now, ends[0], "disconnect", &ends[1].to_be_bytes());
         for (machine, id) in ends.into_iter().zip(ids) {
             self.machines[machine].links.remove(&id);
         }
@@ -167,8 +174,11 @@ impl World {
             return false;
         };
         let ends = ends.ends;
-        self.trace
-            .line(self.now, ends[0], format_args!("its connection to m{} dies", ends[1]));
+        self.trace.line(
+            self.now,
+            ends[0],
+            format_args!("its connection to m{} dies", ends[1]),
+        );
         self.disconnect(link);
         true
     }
@@ -258,10 +268,21 @@ impl World {
         let mut frame = Some(frame);
         let count = passage.arrivals.len();
         for (i, at) in passage.arrivals.into_iter().enumerate() {
-            let bytes = if i + 1 == count { frame.take() } else { frame.clone() };
+            let bytes = if i + 1 == count {
+                frame.take()
+            } else {
+                frame.clone()
+            };
             let frame = bytes.expect("taken by the last one");
             let side = 1 - side;
-            self.queue.push(at, Happening::Arrive { link: id, side, frame });
+            self.queue.push(
+                at,
+                Happening::Arrive {
+                    link: id,
+                    side,
+                    frame,
+                },
+            );
         }
         if queued > QUEUE_BYTES_MAX {
             self.tally.mark("queue closed a connection");
@@ -281,12 +302,22 @@ impl World {
         if way.queued_bytes(self.now, speed) > PAUSE_BYTES && way.stalled.is_empty() {
             // Not read until half of it is gone.
             self.tally.mark("queue paused a connection");
-            let at = way.drained_to(PAUSE_BYTES as u64 / 2, speed).max(self.now.plus(1));
-            self.queue.push(at, Happening::Arrive { link: id, side, frame });
+            let at = way
+                .drained_to(PAUSE_BYTES as u64 / 2, speed)
+                .max(self.now.plus(1));
+            self.queue.push(
+                at,
+                Happening::Arrive {
+                    link: id,
+                    side,
+                    frame,
+                },
+            );
             return;
         }
         let digest = blake3::hash(&frame);
-        self.trace.step(self.now, machine, "arrive", &digest.as_bytes()[..8]);
+        self.trace
+            .step(self.now, machine, "arrive", &digest.as_bytes()[..8]);
         if self.machines[machine].role == Role::Hostile {
             self.overhear(machine, &frame);
             return;
@@ -294,8 +325,11 @@ impl World {
         let message = match message::decode(&frame) {
             Ok(message) => message,
             Err(error) => {
-                self.trace
-                    .line(self.now, machine, format_args!("refuses a frame of m{other}: {error}"));
+                self.trace.line(
+                    self.now,
+                    machine,
+                    format_args!("refuses a frame of m{other}: {error}"),
+                );
                 self.tally.mark("frame refused");
                 return self.disconnect(id);
             }
@@ -329,4 +363,3 @@ impl World {
             .collect()
     }
 }
-

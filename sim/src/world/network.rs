@@ -202,8 +202,8 @@ impl Network {
         let (distance, varies) = self.geography.one_way_us(from, to);
         let datagrams = (bytes as u64).div_ceil(DATAGRAM_BYTES).max(1);
         let wire_bytes = bytes as u64 + datagrams * DATAGRAM_OVERHEAD_BYTES;
-        let sending = u128::from(wire_bytes) * 1_000_000
-            / u128::from(self.bytes_per_second(from, to));
+        let sending =
+            u128::from(wire_bytes) * 1_000_000 / u128::from(self.bytes_per_second(from, to));
         let sending = u64::try_from(sending).unwrap_or(u64::MAX);
         way.busy_until = way.busy_until.max(now).plus(sending);
         let weather = self.weather;
@@ -308,7 +308,11 @@ mod tests {
         });
         let mut way = Way::default();
         let passages: Vec<_> = (0..1_000)
-            .map(|n| network.pass(&mut way, Micros(n * 1_000), (0, 1), 100).arrivals)
+            .map(|n| {
+                network
+                    .pass(&mut way, Micros(n * 1_000), (0, 1), 100)
+                    .arrivals
+            })
             .collect();
         let count = |n: usize| passages.iter().filter(|p| p.len() == n).count();
         assert!((120..280).contains(&count(0)));

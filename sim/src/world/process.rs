@@ -82,10 +82,11 @@ impl World {
             self.queue.push(at, Happening::Reopen { machine, life });
             return;
         }
+        let lying = me.disk.is_lying();
         if let Some(replica) = me.replica.take() {
             self.note(&Note::Down {
                 machine,
-                how: Down::Crashed,
+                how: if lying { Down::TailLost } else { Down::Crashed },
                 replica: &replica,
             });
             self.count(&replica);
@@ -118,10 +119,16 @@ impl World {
 
     /// Ends the life of a machine, if it runs.
     pub fn go_down(&mut self, machine: usize, how: Down) {
-let Some(replica) = self.machines[machine].replica.take() else {
+        let lying = self.machines[machine].disk.is_lying();
+        let how = match how {
+            Down::Crashed if lying => Down::TailLost,
+            how => how,
+        };
+        let Some(replica) = self.machines[machine].replica.take() else {
             return;
         };
-        self.trace.line(self.now, machine, format_args!("goes down: {how:?}"));
+        self.trace
+            .line(self.now, machine, format_args!("goes down: {how:?}"));
         self.trace.step(self.now, machine, "down", &[how as u8]);
         self.note(&Note::Down {
             machine,

@@ -57,9 +57,7 @@ impl Replica {
             return false;
         }
         match self.repo(repo).streams.get(&origin) {
-            Some(stream) => {
-                stream.quarantined.is_none() && !stream.full && stream.tip.sequence < sequence
-            }
+            Some(stream) => !stream.full && stream.tip.sequence < stream.within(sequence),
             None => sequence > Sequence(0),
         }
     }
@@ -128,11 +126,10 @@ impl Replica {
     ) {
         self.counters.wants_received += 1;
         let repo = self.repo(id);
-        let sealed = repo
-            .streams
-            .get(&origin)
-            .map_or(Sequence(0), |stream| stream.sealed);
-        let records = if after < sealed {
+        let stream = repo.streams.get(&origin);
+        let sealed = stream.map_or(Sequence(0), |stream| stream.sealed);
+        let head = stream.map_or(Sequence(0), |stream| stream.head());
+        let mut records = if after < head {
             match repo.journal.reader().range(origin, after, sealed) {
                 Ok(records) => records,
                 // A part of the journal that can not be read is no reason to stop: it is told, and
@@ -151,13 +148,17 @@ impl Replica {
         } else {
             Vec::new()
         };
+        // Beyond the head there is only what carries the seal that covers it.
+        let mut numbered = records.iter().zip(after.0.saturating_add(1)..);
+        let carrier = numbered.position(|(record, at)| at >= head.0 && record.seal.is_some());
+        records.truncate(carrier.map_or(records.len(), |at| at + 1));
         let end = after.0.saturating_add(records.len() as u64);
         self.counters.ranges_sent += 1;
         let message = Message::Range {
             repo: id,
             origin,
             first: Sequence(after.0.saturating_add(1)),
-            more: !records.is_empty() && end < sealed.0,
+            more: !records.is_empty() && end < head.0,
             records,
         };
         self.send(to, message);

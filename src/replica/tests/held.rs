@@ -13,6 +13,7 @@ use crate::replica::admission::FUTURE_CHANGE_SETS_MAX;
 use crate::replica::{Alarm, ConnectionId, HeldReason, Identity, Message};
 
 /// An author that writes by hand what no replica would.
+#[derive(Clone)]
 pub(super) struct Author {
     pub(super) identity: Identity,
     pub(super) origin: OriginId,
@@ -65,6 +66,11 @@ impl Author {
         };
         self.last = Some((sequence, chain_hash(&encode(&change_set))));
         change_set
+    }
+
+    /// Its next one continues this one.
+    pub(super) fn go_on_after(&mut self, set: &ChangeSet) {
+        self.last = Some((set.sequence, chain_hash(&encode(set))));
     }
 
     /// Encoded, and sealed if `sealed`.

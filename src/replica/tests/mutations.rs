@@ -2,7 +2,7 @@
 
 use std::panic::catch_unwind;
 
-use super::{exchange, faults, held, membership, opening};
+use super::{ends, exchange, faults, held, membership, opening};
 use crate::replica::Fault;
 
 /// The test that a fault makes fail.
@@ -28,11 +28,10 @@ fn caught_by(fault: Fault) -> fn() {
         Fault::ClockForgotten => {
             opening::a_clock_that_was_set_back_makes_ids_that_rise_all_the_same
         }
-        Fault::QuarantineForgotten => {
-            held::an_id_that_is_not_above_all_it_has_seen_is_its_authors_fault
+        Fault::EndsForgotten | Fault::ForkUnnoticed => {
+            ends::of_three_histories_the_first_difference_counts_whoever_meets_whom_first
         }
         Fault::SealUnverified => faults::a_relay_can_neither_change_nor_cut_nor_append,
-        Fault::ForkUnnoticed => faults::a_fork_is_refused_and_everybody_told,
         Fault::RefusedForGood => {
             membership::what_a_stranger_wrote_is_not_taken_until_it_is_a_member
         }
