@@ -6,7 +6,7 @@ mod load;
 use std::collections::BTreeSet;
 
 use crate::chance::Chance;
-use crate::plan::{Kind, Plan, Planned};
+use crate::plan::{Kind, Plan, Planned, Profile};
 use crate::world::{AtCommit, Disk, Down, Happening, Micros, World};
 use load::Load;
 
@@ -73,8 +73,11 @@ impl Director {
         for number in 0..count {
             let mut config = world.config();
             config.name = format!("m{number}");
-            config.cache_bytes = usize::try_from(chance.spread(16 << 10, 1 << 20)).expect("small");
-            config.checkpoint_interval_ms = chance.spread(500, 10_000);
+            // Where things are measured, the settings are the usual ones.
+            if plan.profile != Profile::Calm {
+                config.cache_bytes = usize::try_from(chance.spread(16 << 10, 1 << 20)).expect("small");
+                config.checkpoint_interval_ms = chance.spread(500, 10_000);
+            }
             if chance.permille(plan.relaxed_permille) {
                 config.durability = leveret::replica::Durability::Relaxed;
             }

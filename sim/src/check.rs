@@ -78,6 +78,14 @@ impl Checkers {
         Self { all, durability }
     }
 
+    /// None of them.
+    pub fn none() -> Self {
+        Self {
+            all: Vec::new(),
+            durability: Rc::default(),
+        }
+    }
+
     /// The faults stop: what is somewhere now must be everywhere in the end.
     pub fn begin_healing(&self, world: &World) {
         self.durability.borrow_mut().take_stock(world);

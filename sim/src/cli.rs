@@ -2,6 +2,7 @@
 
 mod cases;
 mod options;
+mod report;
 mod run;
 mod sweep;
 
@@ -28,6 +29,7 @@ enum Command {
     Run(run::Run),
     Sweep(sweep::Sweep),
     Cases(cases::Cases),
+    Report(report::Report),
 }
 
 /// Runs the program with the arguments of the process. The exit code is 0 if all went well and 2 if
@@ -38,6 +40,7 @@ pub fn main() -> ExitCode {
     let ran = match program.command {
         Command::Run(command) => command.run(&mut out),
         Command::Sweep(command) => command.run(&mut out),
+        Command::Report(command) => command.run(&mut out),
         Command::Cases(command) => command.run(&mut out).map(|good| match good {
             true => ExitCode::SUCCESS,
             false => ExitCode::FAILURE,

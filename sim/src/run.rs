@@ -126,8 +126,17 @@ pub struct Stage {
 impl Stage {
     /// Everything in its place, nothing begun.
     pub fn new(plan: &Plan, trace: bool) -> Self {
+        Self::set_up(plan, trace, Checkers::watch)
+    }
+
+    /// The same with nobody who checks anything: for experiments, which measure.
+    pub fn unchecked(plan: &Plan) -> Self {
+        Self::set_up(plan, false, |_| Checkers::none())
+    }
+
+    fn set_up(plan: &Plan, trace: bool, watch: impl FnOnce(&mut World) -> Checkers) -> Self {
         let mut world = World::new(plan.seed, plan.geography.clone(), Trace::new(trace));
-        let checkers = Checkers::watch(&mut world);
+        let checkers = watch(&mut world);
         let director = Director::new(plan, &mut world);
         Self {
             world,

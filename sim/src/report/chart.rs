@@ -17,7 +17,9 @@ pub use lines::{LineChart, Series};
 
 pub(crate) use drawing::{STYLE, escape};
 
-use axis::{Fitted, shown};
+pub(in crate::report) use axis::shown;
+
+use axis::Fitted;
 use drawing::{Drawing, LETTER, MARGIN, WIDTH};
 
 /// Height of the part of a chart that shows numbers, in CSS pixels.

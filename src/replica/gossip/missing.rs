@@ -252,6 +252,11 @@ impl Replica {
             return;
         }
         let (due, avoid) = (missing.due, missing.avoid);
+        // Every message leads here, and looking through all connections is dear where there are
+        // hundreds. What has come meanwhile by another way is forgotten when its time has come.
+        if due > self.now || self.on_their_way() > BATCH_BYTES_ENOUGH {
+            return;
+        }
         let holders: Vec<_> = self
             .gossip
             .connections
@@ -261,9 +266,6 @@ impl Replica {
             .collect();
         if holders.is_empty() {
             self.gossip.missing.remove(&place);
-            return;
-        }
-        if due > self.now || self.on_their_way() > BATCH_BYTES_ENOUGH {
             return;
         }
         let free: Vec<_> = holders

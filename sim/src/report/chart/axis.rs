@@ -202,7 +202,7 @@ fn logarithmic(low: f64, high: f64, unit: Unit) -> Fitted {
 }
 
 /// A number with its unit, to four digits.
-pub(super) fn shown(value: f64, unit: Unit) -> String {
+pub(in crate::report) fn shown(value: f64, unit: Unit) -> String {
     if !value.is_finite() {
         return value.to_string();
     }
