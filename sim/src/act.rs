@@ -75,7 +75,8 @@ impl Director {
             config.name = format!("m{number}");
             // Where things are measured, the settings are the usual ones.
             if plan.profile != Profile::Calm {
-                config.cache_bytes = usize::try_from(chance.spread(16 << 10, 1 << 20)).expect("small");
+                config.cache_bytes =
+                    usize::try_from(chance.spread(16 << 10, 1 << 20)).expect("small");
                 config.checkpoint_interval_ms = chance.spread(500, 10_000);
             }
             if chance.permille(plan.relaxed_permille) {
@@ -337,8 +338,12 @@ impl Director {
                 if machine == 0 || others < 3 || !self.ahead.is_empty() {
                     return;
                 }
-                clock.jump(YEAR_MS);
-                self.ahead.insert(machine);
+                // A copy of its directory takes what the original writes for its own.
+                let key = world.machines[machine].identity.public();
+                let copies = (0..world.machines.len())
+                    .filter(|other| world.machines[*other].identity.public() == key);
+                self.ahead.extend(copies);
+                world.machines[machine].clock.jump(YEAR_MS);
             }
         }
         world.tally.meet(kind);
@@ -414,7 +419,11 @@ impl Director {
         for pair in members.windows(2) {
             world.introduce(pair[0], pair[1]);
         }
-        // A token may have been lost with the one that made it: another one is asked for.
+    }
+
+    /// A token may have been lost with the one that made it: another one is asked for.
+    pub(crate) fn help_strangers(&self, world: &mut World) {
+        let members = world.members();
         for machine in members.iter().copied().filter(|machine| *machine != 0) {
             if world.is_stranger(machine) && world.give_token(0, machine) {
                 world.introduce(0, machine);

@@ -17,6 +17,8 @@ use crate::world::{Micros, Tally, Trace, World};
 pub const HEALING_MAX: Micros = Micros::from_seconds(180);
 /// Time between two looks whether everybody has come to the same state.
 const LOOK: Micros = Micros::from_millis(500);
+/// After so many looks, machines that are no members yet are given another token.
+const STRANGERS: u32 = 10;
 /// Time for which nothing may happen any more once they have.
 const REST: Micros = Micros::from_seconds(3);
 
@@ -200,6 +202,7 @@ impl Stage {
         // Everybody who was down is up after a moment.
         let mut next = begun.after(LOOK);
         let mut stocked = false;
+        let mut looks = 0;
         loop {
             if !self.pass(next) {
                 return Err(self.found_wrong());
@@ -207,6 +210,10 @@ impl Stage {
             if !stocked && self.world.running().len() == self.world.members().len() {
                 self.checkers.begin_healing(&self.world);
                 stocked = true;
+            }
+            looks += 1;
+            if looks % STRANGERS == 0 {
+                self.director.help_strangers(&mut self.world);
             }
             let lag = self.lag();
             if stocked && lag.is_none() {

@@ -191,15 +191,14 @@ impl Replica {
         {
             batch.notes.insert(key::clock(), encode_clock(bound));
         }
-        let records: Vec<_> = batch
-            .entries
-            .iter()
-            .map(|entry| {
-                let key = key::journal(entry.repo, entry.origin, entry.sequence);
-                (key, journal::encode(entry.seal.as_ref(), &entry.body))
-            })
-            .chain(batch.notes.iter().map(|(k, v)| (k.clone(), v.clone())))
-            .collect();
+        let entries = batch.entries.iter().map(|entry| {
+            let key = key::journal(entry.repo, entry.origin, entry.sequence);
+            (key, journal::encode(entry.seal.as_ref(), &entry.body))
+        });
+        // The notes go first: if the machine goes down amid the write, what comes after an origin's
+        // end is not in the journal without its being known as that.
+        let notes = batch.notes.iter().map(|(k, v)| (k.clone(), v.clone()));
+        let records: Vec<_> = notes.chain(entries).collect();
         if records.is_empty() {
             self.finish(batch);
             return true;

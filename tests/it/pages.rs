@@ -93,7 +93,10 @@ fn the_pages_on_simulating_lead_only_to_files_that_exist() {
         let page = std::fs::read_to_string(&path).unwrap();
         assert!(!links(&page).is_empty(), "{name}");
         for target in links(&page) {
-            assert!(path.parent().unwrap().join(target).is_file(), "{name}: {target}");
+            assert!(
+                path.parent().unwrap().join(target).is_file(),
+                "{name}: {target}"
+            );
         }
     }
 }

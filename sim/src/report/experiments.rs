@@ -73,7 +73,9 @@ impl FromStr for Experiment {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|experiment| experiment.name() == text);
+        let found = Self::ALL
+            .into_iter()
+            .find(|experiment| experiment.name() == text);
         found.ok_or_else(|| {
             let names = Self::ALL.map(Self::name).join(", ");
             format!("no experiment is called {text}; there are {names}")

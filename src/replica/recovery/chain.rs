@@ -83,7 +83,8 @@ pub(super) fn find_stream(
         unsealed: None,
         newest: Time(0),
     };
-    read_tail(repo, &reader, origin, &mut found)?;
+    let is_own = found.stream.key == own_key;
+    read_tail(repo, &reader, origin, &mut found, is_own)?;
     let stream = &mut found.stream;
     if fault::on(Fault::TailUnmerged) {
         let Tip { sequence, time, .. } = stream.tip;
@@ -91,7 +92,7 @@ pub(super) fn find_stream(
     }
     stream.stored = stream.tip.sequence;
     found.newest = stream.tip.time;
-    if stream.key == own_key && end.is_none() && stream.sealed < stream.stored {
+    if is_own && end.is_none() && stream.sealed < stream.stored {
         let record = reader
             .record(origin, stream.stored)?
             .ok_or_else(|| lacking(stream.stored, "it is missing".into()))?;
@@ -108,39 +109,47 @@ pub(super) fn find_stream(
     Ok(Some(found))
 }
 
-/// Follows the chain above what is known of it, as far as it holds.
+/// Follows the chain above what is known of it, as far as it holds. What others have written counts
+/// up to the last seal: a commit that was torn may have left less than a whole run, and nobody could
+/// be offered that.
 fn read_tail(
     repo: &mut Repo,
     reader: &JournalReader,
     origin: OriginId,
     found: &mut Found,
+    is_own: bool,
 ) -> Result<(), OpenError> {
+    let mut at = found.stream.tip;
+    let mut run = Vec::new();
     loop {
-        let after = found.stream.tip.sequence;
-        let page = reader.page(origin, after, PAGE_RECORDS)?;
+        let page = reader.page(origin, at.sequence, PAGE_RECORDS)?;
         if page.is_empty() {
             return Ok(());
         }
         for (sequence, bytes) in page {
-            let tip = found.stream.tip;
-            let next = tip.sequence.next();
-            match follow(repo.id, origin, tip, sequence, &bytes) {
-                Ok((change_set, sealed, length)) => {
-                    found.stream.advance(Tip {
-                        sequence: next,
-                        hash: chain_hash(&bytes[bytes.len() - length..]),
-                        time: change_set.id.time,
-                    });
-                    if sealed {
-                        found.stream.sealed = next;
-                        found.stream.sealed_hash = found.stream.tip.hash;
-                    }
-                    repo.journal.keep(Arc::new(change_set), length);
-                }
+            let next = at.sequence.next();
+            let (change_set, sealed, length) = match follow(repo.id, origin, at, sequence, &bytes) {
+                Ok(read) => read,
                 Err(reason) => {
                     found.damage = Some((next, reason));
                     return Ok(());
                 }
+            };
+            at = Tip {
+                sequence: next,
+                hash: chain_hash(&bytes[bytes.len() - length..]),
+                time: change_set.id.time,
+            };
+            run.push((at, Arc::new(change_set), length));
+            if is_own || sealed {
+                for (tip, change_set, length) in run.drain(..) {
+                    found.stream.advance(tip);
+                    repo.journal.keep(change_set, length);
+                }
+            }
+            if sealed {
+                found.stream.sealed = next;
+                found.stream.sealed_hash = at.hash;
             }
         }
     }
