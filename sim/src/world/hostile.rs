@@ -16,8 +16,11 @@ use leveret::model::{
 use leveret::replica::Identity;
 
 use super::World;
+use super::links::LinkId;
 use super::machine::Role;
 
+/// Most origins that are asked for at a time.
+const WANTS_MAX: usize = 4;
 /// Most frames that are remembered.
 const OVERHEARD_MAX: usize = 64;
 
@@ -128,7 +131,9 @@ impl World {
         self.machines[machine].hostile = Some(Box::default());
     }
 
-    pub(super) fn overhear(&mut self, machine: usize, frame: &[u8]) {
+    /// Remembers a frame that has come; and asks for what others have, so that there is something to
+    /// remember.
+    pub(super) fn overhear(&mut self, machine: usize, (link, side): (LinkId, usize), frame: &[u8]) {
         let Some(hostile) = &mut self.machines[machine].hostile else {
             return;
         };
@@ -136,6 +141,27 @@ impl World {
             hostile.overheard.pop_front();
         }
         hostile.overheard.push_back(frame.to_vec());
+        let answers = match message::decode(frame) {
+            Ok(Message::Summary { repo, .. }) => vec![Message::Heads {
+                repo,
+                heads: Vec::new(),
+                reply: true,
+                hash: [0; 16],
+            }],
+            Ok(Message::Heads { repo, heads, .. }) => heads
+                .into_iter()
+                .take(WANTS_MAX)
+                .map(|(origin, _)| Message::Want {
+                    repo,
+                    origin,
+                    after: Sequence(0),
+                })
+                .collect(),
+            _ => Vec::new(),
+        };
+        for answer in answers {
+            self.transmit(link, side, message::encode(&answer));
+        }
     }
 
     /// A chain of a machine's own key, under a fresh origin.

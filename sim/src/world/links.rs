@@ -319,8 +319,7 @@ impl World {
         self.trace
             .step(self.now, machine, "arrive", &digest.as_bytes()[..8]);
         if self.machines[machine].role == Role::Hostile {
-            self.overhear(machine, &frame);
-            return;
+            return self.overhear(machine, (id, side), &frame);
         }
         let message = match message::decode(&frame) {
             Ok(message) => message,
