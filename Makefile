@@ -5,12 +5,14 @@ CARGO ?= cargo
 ARGS ?=
 # Random histories of `make prove`.
 CASES ?= 100000
+# For how long `make sim` plays fresh runs.
+FOR ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: help run test prove check fmt bench pictures clean
+.PHONY: help run test prove sim sim-faults check fmt bench pictures clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## build the program and run the demo (ARGS="…" go to scripts/demo.sh)
 	$(CARGO) build --locked --release
@@ -30,6 +32,15 @@ test: ## run every test (with cargo-nextest where it is installed)
 prove: ## hold the merge engine against the naive model at length (CASES=N random histories)
 	CASES=$(CASES) $(CARGO) test --locked --release -p leveret --test it -- --include-ignored --nocapture \
 		exhaustive after_every_merge_of_random_histories $(ARGS)
+
+# In the dev profile, whose assertions are on.
+sim: ## play every run that failed once, and fresh ones for a while (FOR=10m; ARGS="…" for the sweep)
+	$(CARGO) build --locked -p leveret-sim
+	$(CARGO) run --locked -q -p leveret-sim -- sweep --kept
+	$(CARGO) run --locked -q -p leveret-sim -- sweep --for $(FOR) $(ARGS)
+
+sim-faults: ## see that the simulator finds every deliberate fault
+	$(CARGO) test --locked -p leveret-sim --features faults --test deliberate -- --include-ignored --nocapture
 
 check: ## formatting, lints, the library without its features, the documentation
 	$(CARGO) fmt --all --check

@@ -44,6 +44,9 @@ pub mod api;
 #[cfg(feature = "daemon")]
 pub mod cli;
 pub mod codec;
+// Public for the faults of other crates.
+#[doc(hidden)]
+pub mod fault;
 pub mod merge;
 pub mod model;
 #[cfg(feature = "net")]

@@ -41,7 +41,7 @@ pub use draft::{ChangedItem, Draft, DraftError, Item};
 pub use explain::{
     Explanation, ItemHistory, ItemValue, Outcome, ToldWrite, WRITES_TOLD_MAX, Wrote,
 };
-#[cfg(all(feature = "faults", debug_assertions))]
+#[cfg(feature = "faults")]
 pub use fault::Fault;
 pub use read::{Child, ChildCursor, NodeInfo, ReadTree};
 pub(crate) use register::remembers;

@@ -1,22 +1,25 @@
 //! One replica: the sans-IO state machine between the network, the store and the callers.
 //!
 //! Messages, saves, finished writes and the time go in; [`Output`]s come out of
-//! [`Replica::poll_output`]. It reads the store, and never writes: it puts out a
-//! [`Output::Commit`], the driver makes that durable and says so with [`Replica::committed`]. One
-//! commit is out at a time. What is saved and received meanwhile goes into the next one, and
-//! everything received that is ready is merged in one pass when it begins. Messages about a change
-//! set leave only after its commit; so do answers and events, unless durability is relaxed.
+//! [`Replica::poll_output`]. It reads the store, and writes only while it is opened, if a state has
+//! to be made again (`ends`). Else it puts out a [`Output::Commit`], the driver makes that durable
+//! and says so with [`Replica::committed`]. One commit is out at a time. What is saved and received
+//! meanwhile goes into the next one, and everything received that is ready is merged in one pass
+//! when it begins. Messages about a change set leave only after its commit; so do answers and
+//! events, unless durability is relaxed.
 //!
-//! The parts: `clock` stamps; `stream` is the chain of one origin; `journal` finds change
-//! sets; `recovery` opens; `save` takes local ones, `admission` those of others, `ready`
-//! decides when they may be applied (M2, M16); `commit` is the way to the disk, `gossip` the
-//! talk with others, `members` who belongs. What merging means is left to `merge`; sockets,
-//! threads and timers to the driver.
+//! The parts: `clock` stamps; `stream` is the chain of one origin, and `ends` says where one ends
+//! that breaks the rules; `journal` finds change sets; `recovery` opens; `save` takes local ones,
+//! `admission` those of others, `ready` decides when they may be applied (M2, M16); `commit` is the
+//! way to the disk, `gossip` the talk with others, `members` who belongs. What merging means is
+//! left to `merge`; sockets, threads and timers to the driver.
 
 mod admission;
 mod clock;
 mod commit;
 mod config;
+mod ends;
+mod fault;
 mod gossip;
 pub mod identity;
 pub mod journal;
@@ -40,6 +43,8 @@ use crate::storage::StorageError;
 
 pub use crate::codec::message::Message;
 pub use config::{Durability, Founder, ReplicaConfig};
+#[cfg(feature = "faults")]
+pub use fault::Fault;
 pub use identity::Identity;
 pub use members::{JoinCheck, Member};
 pub use output::{
@@ -91,6 +96,9 @@ pub struct Replica {
     unwitnessed: bool,
     /// Set once the store has failed. From then on nothing is written.
     failed: Option<StorageError>,
+    /// The state of this repository has gone beyond an end: as soon as that is durable, the replica
+    /// stops.
+    remaking: Option<RepoId>,
     closing: bool,
 }
 
@@ -195,7 +203,8 @@ impl Replica {
     /// Takes note of the time. A small step back is ignored; when the clock has been set back,
     /// what was to happen later must not wait until it is there again.
     fn advance_to(&mut self, now: Time) {
-        if now.plus_millis(STEP_BACK_MS) >= self.now {
+        use fault::Fault::SetBackUnnoticed;
+        if now.plus_millis(STEP_BACK_MS) >= self.now || fault::on(SetBackUnnoticed) {
             self.now = self.now.max(now);
             return;
         }

@@ -70,7 +70,7 @@ impl Daemon {
 }
 
 /// Prints the median and the 99th percentile.
-pub fn visibility(seconds: f64) {
+pub(crate) fn visibility(seconds: f64) {
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let first = Daemon::start(one.path(), None);
     let token = first.run(&["token"]);

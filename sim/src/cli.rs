@@ -1,14 +1,17 @@
 //! The program `leveret-sim`: its commands, a file each, and its exit codes.
 
 mod cases;
+mod options;
+mod report;
+mod run;
+mod sweep;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
 
-/// Runs histories through leveret's own merge code, and compares the outcome with the naive model
-/// of the merge rules.
+/// Runs leveret's own code through histories and faults, and looks whether all that must hold does
 #[derive(Parser)]
 #[command(
     name = "leveret-sim",
@@ -23,20 +26,28 @@ struct Program {
 
 #[derive(clap::Subcommand)]
 enum Command {
+    Run(run::Run),
+    Sweep(sweep::Sweep),
     Cases(cases::Cases),
+    Report(report::Report),
 }
 
-/// Runs the program with the arguments of the process. The exit code is 0 if all went well, 1 if
-/// something differed or failed, and 2 if the arguments were no command.
+/// Runs the program with the arguments of the process. The exit code is 0 if all went well and 2 if
+/// the arguments were no command; otherwise the commands say what theirs mean.
 pub fn main() -> ExitCode {
     let program = Program::parse();
     let mut out = io::BufWriter::new(io::stdout().lock());
     let ran = match program.command {
-        Command::Cases(command) => command.run(&mut out),
+        Command::Run(command) => command.run(&mut out),
+        Command::Sweep(command) => command.run(&mut out),
+        Command::Report(command) => command.run(&mut out),
+        Command::Cases(command) => command.run(&mut out).map(|good| match good {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
+        }),
     };
-    match ran.and_then(|good| out.flush().map(|()| good)) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+    match ran.and_then(|code| out.flush().map(|()| code)) {
+        Ok(code) => code,
         Err(error) => {
             // Standard error may be closed too; there is nobody left to tell then.
             let _ = writeln!(

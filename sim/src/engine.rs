@@ -19,6 +19,7 @@ use leveret::storage::Storage;
 use leveret::storage::memory::MemoryStorage;
 
 pub use convert::{from_spec, to_spec};
+#[cfg(feature = "faults")]
 pub use fault::ReceiverFault;
 pub use log::Log;
 pub use read::{Visible, VisibleNode, check_pages, orders, spec_children, spec_orders, tree};
@@ -159,6 +160,6 @@ fn fits(set: &ChangeSet, applied: impl Fn(OriginId) -> Sequence) -> bool {
         && set
             .dependencies
             .iter()
-            .filter(|_| !ReceiverFault::BeforeDependencies.is_on())
+            .filter(|_| !fault::on(fault::ReceiverFault::BeforeDependencies))
             .all(|dependency| applied(dependency.origin) >= dependency.sequence)
 }

@@ -125,6 +125,55 @@ fn json_has_an_object_for_each_case_and_one_for_all() {
 }
 
 #[test]
+fn a_report_is_a_page_its_charts_are_files_and_its_figures_are_json() {
+    let folder = folder(&[]);
+    let (code, out, err) = run(
+        &[
+            "report",
+            "--experiment=traffic",
+            "--replicas=2",
+            "--saves=30",
+            "--seed=3",
+            "--json",
+            "--out=page.html",
+            "--svg=charts",
+        ],
+        folder.path(),
+    );
+    assert_eq!(code, Some(0), "{err}");
+    assert_eq!(err, "2 replicas, LAN, 0 % of datagrams lost\n");
+    let figures: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(figures["experiment"], "traffic");
+    assert_eq!(figures["figures"]["by_size"][0]["replicas"], 2.0);
+    let page = fs::read_to_string(folder.path().join("page.html")).unwrap();
+    let command = "leveret-sim report --experiment traffic --replicas 2 --saves 30 --seed 3";
+    assert!(page.starts_with("<!DOCTYPE html>") && page.contains(command));
+    let chart = fs::read_to_string(folder.path().join("charts/traffic-1.svg")).unwrap();
+    assert!(chart.starts_with("<svg"), "{chart}");
+}
+
+#[test]
+fn a_report_of_what_there_is_not_is_exit_code_2() {
+    let folder = folder(&[]);
+    for arguments in [&["--experiment=speed"], &["--replicas=1"], &["--saves=0"]] {
+        let (code, out, err) = run(&[&["report"][..], arguments].concat(), folder.path());
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{err}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn the_page_on_simulating_names_every_kind_of_fault_and_every_experiment() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/how-to/simulate.md");
+    let page = fs::read_to_string(page).unwrap();
+    let kinds = leveret_sim::plan::Kind::ALL.iter().map(|kind| kind.name());
+    let experiments = leveret_sim::report::experiments::Experiment::ALL.map(|one| one.name());
+    for name in kinds.chain(experiments) {
+        assert!(page.contains(&format!("| `{name}` |")), "{name}");
+    }
+}
+
+#[test]
 fn bad_usage_is_exit_code_2() {
     let folder = folder(&[]);
     for arguments in [

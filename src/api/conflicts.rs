@@ -185,11 +185,7 @@ pub(super) async fn dismiss(
     }
     let path = query.path.as_deref();
     let path = path.map(|path| node_path(Some(path))).transpose()?;
-    let how = How {
-        message: query.message,
-        overwrite: query.overwrite,
-        all_or_nothing: query.all_or_nothing,
-    };
+    let how = How::new(query.message, query.overwrite, query.all_or_nothing);
     let _turn = turn(&shared.requests).await?;
     let handle = Handle::current();
     let answer = blocking(move || {

@@ -20,30 +20,33 @@ use crate::peer::{Peer, Receipt, SaveError, Session};
 /// its snapshot and its turn. Whoever asks for it over HTTP has seen neither.
 const TRY_FOR: Duration = Duration::from_secs(3);
 
-/// The parameters of the request.
+/// How something is saved: the parameters of a request to apply, and some of those of others.
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Query {
+pub(super) struct How {
+    /// What the author has to say about it.
     message: Option<String>,
+    /// Whether also over what somebody else has changed a moment ago.
     overwrite: bool,
+    /// Whether it has effect whole or not at all (M13).
     all_or_nothing: bool,
 }
 
-/// How something is saved.
-#[derive(Clone, Debug)]
-pub(super) struct How {
-    /// What the author has to say about it.
-    pub(super) message: Option<String>,
-    /// Whether also over what somebody else has changed a moment ago.
-    pub(super) overwrite: bool,
-    /// Whether it has effect whole or not at all (M13).
-    pub(super) all_or_nothing: bool,
+impl How {
+    /// What a request that has parameters of its own says of it.
+    pub(super) fn new(message: Option<String>, overwrite: bool, all_or_nothing: bool) -> Self {
+        Self {
+            message,
+            overwrite,
+            all_or_nothing,
+        }
+    }
 }
 
 /// Makes the saves of a script, one after the other, up to the first that is refused.
 pub(super) async fn apply(
     State(shared): State<Shared>,
-    Asked(query): Asked<Query>,
+    Asked(how): Asked<How>,
     request: Request,
 ) -> Result<Response, ApiError> {
     check_length(request.headers(), APPLY_BYTES_MAX as u64, "script")?;
@@ -72,11 +75,6 @@ pub(super) async fn apply(
             "write at least one operation line",
         ));
     }
-    let how = How {
-        message: query.message,
-        overwrite: query.overwrite,
-        all_or_nothing: query.all_or_nothing,
-    };
     let _turn = turn(&shared.requests).await?;
     let handle = Handle::current();
     let saved = blocking(move || {

@@ -115,11 +115,7 @@ pub(super) async fn restore(
     };
     let to = query.to.as_deref();
     let to = to.map(|to| node_path(Some(to))).transpose()?;
-    let how = How {
-        message: query.message,
-        overwrite: query.overwrite,
-        all_or_nothing: query.all_or_nothing,
-    };
+    let how = How::new(query.message, query.overwrite, query.all_or_nothing);
     let _turn = turn(&shared.requests).await?;
     let handle = Handle::current();
     let answer = blocking(move || {

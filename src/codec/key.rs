@@ -7,7 +7,8 @@
 //! J repo origin(16) sequence(8, big-endian)   a journal record
 //! R repo 'c'                                  how far the clock may have gone
 //! R repo 'm' key(32)                          a key that is or was a member's
-//! R repo 'q' origin(16)                       an origin of which nothing is taken any more
+//! R repo 'q' origin(16)                       where an origin that has broken the rules ends
+//! R repo 'e' origin(16) 0 or 1                the two halves of the proof of that
 //! ```
 
 use crate::model::{OriginId, PublicKey, RepoId, Sequence};
@@ -68,7 +69,7 @@ pub fn parse_member(key: &[u8]) -> Option<PublicKey> {
     Some(PublicKey(key.get(3..)?.try_into().ok()?))
 }
 
-/// Where it is noted that nothing is taken of an origin any more.
+/// Where it is noted after which number an origin ends.
 pub fn quarantine(repo: RepoId, origin: OriginId) -> Key {
     [&[NOTES, repo.0, b'q'], origin.0.as_slice()].concat()
 }
@@ -81,6 +82,11 @@ pub fn quarantines(repo: RepoId) -> (Key, Key) {
 /// What [`quarantine`] made.
 pub fn parse_quarantine(key: &[u8]) -> Option<OriginId> {
     Some(OriginId(key.get(3..)?.try_into().ok()?))
+}
+
+/// Where one of the two halves, 0 or 1, of the proof that an origin ends is.
+pub fn evidence(repo: RepoId, origin: OriginId, half: u8) -> Key {
+    [&[NOTES, repo.0, b'e'], origin.0.as_slice(), &[half]].concat()
 }
 
 #[cfg(test)]
@@ -103,6 +109,8 @@ mod tests {
         let key = quarantine(RepoId::MAIN, origin);
         assert_eq!(hex(&key), ["520171", &"ab".repeat(16)].concat());
         assert_eq!(parse_quarantine(&key), Some(origin));
+        let key = evidence(RepoId::MAIN, origin, 1);
+        assert_eq!(hex(&key), ["520165", &"ab".repeat(16), "01"].concat());
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub fn decode_clock(bytes: &[u8]) -> Result<Time, DecodeError> {
     Ok(Time(bound))
 }
 
-/// Encodes the last number of an origin in quarantine that may be applied.
+/// Encodes the last number before an origin ends.
 pub fn encode_sequence(sequence: Sequence) -> Vec<u8> {
     wrap(VERSION, QUARANTINE, &to_bytes(&(sequence.0,)))
 }
@@ -39,7 +39,7 @@ pub fn encode_sequence(sequence: Sequence) -> Vec<u8> {
 /// # Errors
 /// If it is not that.
 pub fn decode_sequence(bytes: &[u8]) -> Result<Sequence, DecodeError> {
-    const WHAT: &str = "the mark of a quarantine";
+    const WHAT: &str = "the mark of an end";
     let (sequence,): (u64,) = from_bytes(WHAT, body(WHAT, QUARANTINE, bytes)?)?;
     same(WHAT, bytes, &encode_sequence(Sequence(sequence)))?;
     Ok(Sequence(sequence))

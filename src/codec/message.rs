@@ -32,6 +32,7 @@ const WANT: u8 = 3;
 const RANGE: u8 = 4;
 const HAVE: u8 = 5;
 const FORK: u8 = 6;
+const ENDS: u8 = 7;
 const WHAT: &str = "a message";
 
 /// Origins, ascending, each with the last number of it that is there.
@@ -54,7 +55,7 @@ pub enum Message {
     Summary {
         /// The repository.
         repo: RepoId,
-        /// Hash of the stored heads.
+        /// Hash of the stored heads, and of the chains up to them.
         heads_hash: [u8; 16],
         /// Hash of the applied heads.
         applied_hash: [u8; 16],
@@ -69,6 +70,8 @@ pub enum Message {
         heads: HeadList,
         /// Whether the receiver is asked for its own.
         reply: bool,
+        /// What a summary would have for them.
+        hash: [u8; 16],
     },
     /// Asks for what comes after a number.
     Want {
@@ -100,16 +103,27 @@ pub enum Message {
         /// What is new, ascending.
         heads: HeadList,
     },
-    /// Two histories under one origin, each a piece of chain that ends sealed.
+    /// What shows that an origin ends before some number: two pieces of chain that begin at that
+    /// number, end sealed, and differ in the first change set; or the change set before it, and a
+    /// piece that follows on that, ends sealed, and whose first id is not above it. If both do not
+    /// fit, the first comes alone and then the second, the other part being empty.
     Fork {
         /// The repository.
         repo: RepoId,
         /// The origin.
         origin: OriginId,
-        /// What the sender has.
+        /// The one.
         held: Vec<SealedBytes>,
-        /// What it was offered and has refused.
+        /// The other.
         refused: Vec<SealedBytes>,
+    },
+    /// Where origins end for the sender, the greatest number standing for nowhere: tells those
+    /// who do not know, and asks those who know of an earlier end for the proof.
+    Ends {
+        /// The repository.
+        repo: RepoId,
+        /// The last number of each, ascending by origin.
+        ends: HeadList,
     },
     /// A kind that this version does not know. It is ignored.
     Unknown {
@@ -122,7 +136,7 @@ pub enum Message {
 struct SummaryMirror(u8, Fixed<16>, Fixed<16>, Fixed<16>);
 
 #[derive(Serialize, Deserialize)]
-struct HeadsMirror(u8, HeadsList, bool);
+struct HeadsMirror(u8, HeadsList, bool, Fixed<16>);
 
 #[derive(Serialize, Deserialize)]
 struct WantMirror(u8, Fixed<16>, u64);
@@ -245,9 +259,19 @@ pub fn encode(message: &Message) -> Vec<u8> {
                 to_bytes(&SummaryMirror(repo.0, heads, applied, digest)),
             )
         }
-        Message::Heads { repo, heads, reply } => (
+        Message::Heads {
+            repo,
+            heads,
+            reply,
+            hash,
+        } => (
             HEADS,
-            to_bytes(&HeadsMirror(repo.0, HeadsList(heads.clone()), *reply)),
+            to_bytes(&HeadsMirror(
+                repo.0,
+                HeadsList(heads.clone()),
+                *reply,
+                fixed(*hash),
+            )),
         ),
         Message::Want {
             repo,
@@ -291,6 +315,9 @@ pub fn encode(message: &Message) -> Vec<u8> {
                 Records::Out(refused),
             )),
         ),
+        Message::Ends { repo, ends } => {
+            (ENDS, to_bytes(&HaveMirror(repo.0, HeadsList(ends.clone()))))
+        }
         Message::Unknown { kind } => panic!("nobody sends a message of unknown kind {kind}"),
     };
     wrap(VERSION, kind, &body)
@@ -342,11 +369,12 @@ fn decode_body(kind: u8, body: &[u8]) -> Result<Option<Message>, DecodeError> {
             }
         }
         HEADS => {
-            let HeadsMirror(repo, heads, reply) = from_bytes(WHAT, body)?;
+            let HeadsMirror(repo, heads, reply, hash) = from_bytes(WHAT, body)?;
             Message::Heads {
                 repo: RepoId(repo),
                 heads: heads.0,
                 reply,
+                hash: hash.into_array(),
             }
         }
         WANT => {
@@ -381,6 +409,13 @@ fn decode_body(kind: u8, body: &[u8]) -> Result<Option<Message>, DecodeError> {
                 origin: OriginId(origin.into_array()),
                 held: held.into_sealed(),
                 refused: refused.into_sealed(),
+            }
+        }
+        ENDS => {
+            let HaveMirror(repo, ends) = from_bytes(WHAT, body)?;
+            Message::Ends {
+                repo: RepoId(repo),
+                ends: ends.0,
             }
         }
         _ => return Ok(None),

@@ -218,7 +218,9 @@ fn weight(message: &Message) -> usize {
     64 + match message {
         Message::Range { records: list, .. } => records(list),
         Message::Fork { held, refused, .. } => records(held) + records(refused),
-        Message::Heads { heads, .. } | Message::Have { heads, .. } => heads.len() * 27,
+        Message::Heads { heads, .. }
+        | Message::Have { heads, .. }
+        | Message::Ends { ends: heads, .. } => heads.len() * 27,
         _ => 0,
     }
 }

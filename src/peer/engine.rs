@@ -13,6 +13,7 @@ use super::error::SaveError;
 use crate::model::{OriginId, Time};
 use crate::net::CloseCode;
 use crate::replica::{Alarm, ConnectionId, Output, Receipt, Replica, Ticket};
+use crate::storage::StorageError;
 
 /// Alarms that are kept for `status`; older ones are only in the log.
 const ALARMS_MAX: usize = 32;
@@ -179,13 +180,17 @@ impl Engine {
                 Output::MembersChanged => core.members.notify_one(),
                 Output::Alarm(alarm) => {
                     tracing::warn!(%alarm, "alarm");
-                    if let Alarm::Storage(error) = &alarm
+                    let failure = match &alarm {
+                        Alarm::Storage(error) => Some(error.clone()),
+                        Alarm::Remake { .. } => Some(StorageError::ReadOnly(alarm.to_string())),
+                        _ => None,
+                    };
+                    if let Some(error) = failure
                         && self.failure.is_none()
                     {
-                        // Found by the replica itself, when it read: the storage thread does not
-                        // know of it yet.
+                        // Found by the replica itself: the storage thread does not know of it yet.
                         self.failure = Some(error.to_string());
-                        core.disk.fail(error.clone());
+                        core.disk.fail(error);
                     }
                     if self.alarms.len() == ALARMS_MAX {
                         self.alarms.pop_front();

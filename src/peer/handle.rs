@@ -42,7 +42,7 @@ const DROP_MAX: Duration = Duration::from_secs(2);
 /// Methods without a repository in their name are about the main one, [`RepoId::MAIN`].
 #[derive(Clone)]
 pub struct Peer {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 pub(super) struct Inner {

@@ -1,13 +1,17 @@
-//! The driver over stores that fail on demand.
+//! The driver over stores that fail on demand, and replicas that ask to be opened again.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::open::open_on;
 use super::store::OpenStore;
-use super::{Event, Peer, PeerOptions, SaveError};
+use super::{Event, Peer, PeerOptions, SaveError, clock};
+use crate::codec::change_set::{chain_hash, decode, encode};
+use crate::codec::journal::Seal;
+use crate::codec::message::{Message, SealedBytes};
 use crate::merge::ReadTree as _;
-use crate::model::{RepoId, Value};
+use crate::model::{PublicKey, RepoId, Sequence, Value};
+use crate::replica::{ConnectionId, Identity};
 use crate::storage::memory::{Fault, MemoryStorage};
 use crate::storage::{Change, Key, Storage, StorageError};
 
@@ -175,4 +179,57 @@ async fn a_snapshot_of_a_store_that_was_closed_gives_errors_and_no_panic() {
         Ok(found) => assert!(found.is_some()),
         Err(error) => assert!(error.to_string().contains("closed"), "{error}"),
     }
+}
+
+// M17
+#[tokio::test]
+async fn a_peer_that_has_applied_what_does_not_count_is_opened_again_without_it() {
+    let disk = Disk::default();
+    let (directory, peer) = open(&disk).await;
+    set(&peer, 2).await.unwrap();
+    let seed = std::fs::read_to_string(directory.path().join("key")).unwrap();
+    let seed: PublicKey = seed.trim().parse().unwrap(); // of the same length, in hex
+    let identity = Identity::from_seed(&seed.0);
+    // Its own origin has another history from number 3 on: it was set back while it ran.
+    let told = peer.inner.core.run(move |engine| {
+        let replica = &mut engine.replica;
+        let (origin, cluster) = (replica.origin(), replica.config().cluster);
+        let journal = replica.journal(RepoId::MAIN);
+        let held = journal.record(origin, Sequence(3)).unwrap().unwrap();
+        let mut other = decode(&held.body).unwrap();
+        other.message = Some("the other history".into());
+        let body: Arc<[u8]> = encode(&other).into();
+        let (repo, hash) = (RepoId::MAIN, chain_hash(&body));
+        let text = Seal::text(cluster, repo, origin, Sequence(3), hash);
+        let seal = Some(Seal(identity.sign(&text)));
+        let message = Message::Fork {
+            repo,
+            origin,
+            held: vec![SealedBytes {
+                body: held.body.into(),
+                seal: held.seal,
+            }],
+            refused: vec![SealedBytes { body, seal }],
+        };
+        let (now, by_hand) = (clock::now(), ConnectionId(u64::MAX));
+        replica.connected(now, by_hand, identity.public());
+        replica.receive(now, by_hand, message);
+        origin
+    });
+    let origin = told.await.unwrap();
+    for _ in 0..1_000 {
+        if *disk.opened.lock().unwrap() == 2 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    until_ready(&peer).await;
+    let status = peer.status().await;
+    assert_eq!(peer.session().get("/a", "x").unwrap(), Some(Value::Int(1)));
+    assert_eq!(status.state.repos[1].applied[&origin], Sequence(2));
+    set(&peer, 3).await.unwrap();
+    assert_eq!(peer.session().get("/a", "x").unwrap(), Some(Value::Int(3)));
+    assert_eq!(peer.log(RepoId::MAIN, None, 10).unwrap().len(), 3);
+    assert_eq!(*disk.opened.lock().unwrap(), 2);
+    peer.close().await.unwrap();
 }

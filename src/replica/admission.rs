@@ -2,28 +2,28 @@
 //!
 //! A range is looked at as a whole. Whoever sends one that does not hang together or whose seal is
 //! wrong has not checked it, and is disconnected. What is well sealed but breaks the rules is its
-//! author's doing, not the sender's: the origin is put in quarantine, from which nothing more is
-//! taken (M17). Everything else that can not be taken now is dropped without blame, and comes back
-//! by comparing heads.
+//! author's doing, not the sender's: the origin ends before it (M17, `ends`). Everything else that
+//! can not be taken now is dropped without blame, and comes back by comparing heads.
 
 mod fork;
 
 use std::sync::Arc;
 
 use super::commit::{BATCH_BYTES_MAX, Entry};
-use super::output::{Alarm, ConnectionId, Output};
+use super::fault::{self, Fault};
+use super::output::{ConnectionId, Output};
 use super::stream::{SealPlace, Stream, Tip, seals_to_keep};
 use super::{Replica, identity};
+use crate::codec::DecodeError;
 use crate::codec::change_set::{chain_hash, decode};
 use crate::codec::message::SealedBytes;
-use crate::codec::{DecodeError, key, mark};
 use crate::model::change_set::ChainHash;
 use crate::model::{ChangeSet, OriginId, PublicKey, RepoId, Sequence};
 
 /// Most change sets from the future kept of one origin in one repository (M16).
-pub const FUTURE_CHANGE_SETS_MAX: usize = 1_024;
+pub(super) const FUTURE_CHANGE_SETS_MAX: usize = 1_024;
 /// Most bytes of them.
-pub const FUTURE_BYTES_MAX: usize = 8 << 20;
+pub(super) const FUTURE_BYTES_MAX: usize = 8 << 20;
 
 /// A change set of a range, checked against the one before it.
 struct Link {
@@ -54,6 +54,9 @@ fn decode_chain(
             repo.name()
         ))
     };
+    if first.0.checked_add(records.len() as u64).is_none() {
+        return Err(sender(first, &"there is no such number"));
+    }
     let mut links: Vec<Link> = Vec::with_capacity(records.len());
     let mut sequence = first;
     for record in records {
@@ -105,7 +108,8 @@ fn verify_seals(
         }
         let seal = link.seal.expect("only sealed ones are kept");
         let sequence = link.change_set.sequence;
-        if !identity::verify(author, &place.text(sequence, link.hash), &seal.0) {
+        let good = identity::verify(author, &place.text(sequence, link.hash), &seal.0);
+        if !good && !fault::on(Fault::SealUnverified) {
             return Err(Refusal::Sender(format!(
                 "the seal at {sequence} of origin {} is not its author's",
                 place.origin
@@ -133,18 +137,20 @@ impl Replica {
         }
         let stream = self.repo(repo_id).streams.get(&origin);
         let tip = stream.map_or(Tip::NONE, |stream| stream.tip);
-        if stream.is_some_and(|stream| stream.quarantined.is_some()) {
-            self.counters.dropped += count;
-            return false;
-        }
+        // Of an origin that has ended, nothing is lacking once its end is here.
+        let whole = stream.is_some_and(|s| s.ended.is_some_and(|end| end <= tip.sequence));
         if first > tip.sequence.next() {
+            if whole {
+                self.counters.dropped += count;
+                return false;
+            }
             self.counters.gaps += 1;
             let last = Sequence(first.0 + count - 1);
             self.missing_now(from, repo_id, origin, last);
             return false;
         }
         let known = usize::try_from(tip.sequence.0 + 1 - first.0).unwrap_or(usize::MAX);
-        if records.len() <= known {
+        if records.len() <= known || whole {
             self.receive_known(from, repo_id, origin, first, records);
             return false;
         }
@@ -165,30 +171,41 @@ impl Replica {
         first: Sequence,
         records: &[SealedBytes],
     ) {
-        let Some(last) = records.last() else {
+        if records.is_empty() {
+            return;
+        }
+        let end = Sequence(first.0 + records.len() as u64 - 1);
+        let end = end.min(self.repo(repo_id).streams[&origin].appliable());
+        let index = end.0.checked_sub(first.0).map(usize::try_from);
+        let Some(Ok(index)) = index else {
+            self.counters.dropped += records.len() as u64;
             return;
         };
-        let end = Sequence(first.0 + records.len() as u64 - 1);
-        let theirs = chain_hash(&last.body);
+        let theirs = chain_hash(&records[index].body);
         match self.hash_at(repo_id, origin, end) {
             // The one at the end covers all before it.
             Some(ours) if ours == theirs => {
                 self.counters.duplicates += records.len() as u64;
                 self.acknowledge(from, repo_id, origin, end);
+                self.search_above(from, (repo_id, origin), end);
             }
             Some(_) => self.receive_other(from, repo_id, origin, first, records),
             None => self.counters.dropped += records.len() as u64,
         }
     }
 
-    fn hash_at(
-        &mut self,
+    /// The hash of what is here under a number.
+    pub(super) fn hash_at(
+        &self,
         repo_id: RepoId,
         origin: OriginId,
         sequence: Sequence,
     ) -> Option<ChainHash> {
         let repo = self.repo(repo_id);
         let tip = repo.streams.get(&origin)?.tip;
+        if sequence == Sequence(0) || sequence > tip.sequence {
+            return None;
+        }
         if tip.sequence == sequence {
             return Some(tip.hash);
         }
@@ -249,17 +266,15 @@ impl Replica {
             // Nobody but a copy of this replica can have sealed it.
             self.renew_origin(&links[0].hash.0);
         }
-        let mut last = tip.time;
-        for link in &links {
-            let (sequence, time) = (link.change_set.sequence, link.change_set.id.time);
-            if sequence > Sequence(1) && time <= last {
-                let stream = self.stream_entry(repo_id, origin, author);
-                stream.quarantined.get_or_insert(stream.tip.sequence);
-                let reason = "its id is not above that of the one before it".to_owned();
-                self.refuse_invalid(repo_id, origin, sequence, reason);
-                return false;
-            }
-            last = time;
+        if !self.check_rising(repo_id, origin, author, tip, &links) {
+            self.counters.dropped += links.len() as u64;
+            return false;
+        }
+        let stream = self.repo(repo_id).streams.get(&origin);
+        if let Some(end) = stream.and_then(|stream| stream.ended) {
+            let carries = |link: &Link| link.change_set.sequence >= end && link.seal.is_some();
+            let carrier = links.iter().position(carries);
+            links.truncate(carrier.map_or(links.len(), |at| at + 1));
         }
         self.take(from, repo_id, origin, author, links)
     }
@@ -300,12 +315,18 @@ impl Replica {
                 hash: link.hash,
                 time: change_set.id.time,
             };
+            if future && fault::on(Fault::FutureMovesClock) {
+                self.clock.resume(self.now, tip.time);
+            }
             let stream = self.stream_entry(repo_id, origin, author);
             if future {
                 stream.future.0 += 1;
                 stream.future.1 += link.body.len();
             }
             stream.advance(tip);
+            if fault::on(Fault::MarkedBeforeCommit) {
+                (stream.stored, stream.sealed) = (tip.sequence, tip.sequence);
+            }
             self.repo_mut(repo_id)
                 .journal
                 .push(change_set, link.body.len());
@@ -325,6 +346,10 @@ impl Replica {
         if taken == 0 {
             return false;
         }
+        if fault::on(Fault::MarkedBeforeCommit) {
+            let end = self.repo(repo_id).streams[&origin].sealed;
+            self.acknowledge(from, repo_id, origin, end);
+        }
         self.repo_mut(repo_id).holds.look_at(origin);
         self.batch
             .sources
@@ -332,32 +357,6 @@ impl Replica {
             .or_default()
             .insert((repo_id, origin));
         true
-    }
-
-    /// An author has broken the rules: nothing more is taken or applied of its origin.
-    pub(super) fn refuse_invalid(
-        &mut self,
-        repo_id: RepoId,
-        origin: OriginId,
-        sequence: Sequence,
-        reason: String,
-    ) {
-        self.counters.invalid += 1;
-        let stream = &self.repo(repo_id).streams[&origin];
-        let (author, last) = (stream.key, stream.appliable());
-        self.note_quarantine(repo_id, origin, last);
-        self.alarm(Alarm::Invalid {
-            repo: repo_id,
-            origin,
-            author,
-            sequence,
-            reason,
-        });
-    }
-
-    fn note_quarantine(&mut self, repo_id: RepoId, origin: OriginId, last: Sequence) {
-        let key = key::quarantine(repo_id, origin);
-        self.batch.notes.insert(key, mark::encode_sequence(last));
     }
 
     fn refuse(&mut self, from: ConnectionId, repo: RepoId, origin: OriginId, refusal: Refusal) {
@@ -382,7 +381,12 @@ impl Replica {
         }
     }
 
-    fn stream_entry(&mut self, repo: RepoId, origin: OriginId, author: PublicKey) -> &mut Stream {
+    pub(super) fn stream_entry(
+        &mut self,
+        repo: RepoId,
+        origin: OriginId,
+        author: PublicKey,
+    ) -> &mut Stream {
         self.repo_mut(repo)
             .streams
             .entry(origin)

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use uhlc::{HLC, HLCBuilder, ID, NTP64, Timestamp};
 
+use super::fault::{self, Fault};
 use crate::model::{OriginId, Time};
 
 thread_local! {
@@ -60,7 +61,9 @@ impl Clock {
     /// Whether a time is further ahead than the allowed skew. What is not above a time that this
     /// clock has given out or taken over never is.
     pub(super) fn is_future(&self, now: Time, time: Time) -> bool {
-        time >= CEILING || (time > self.last && time > now.plus_millis(self.skew_max_ms))
+        let reached = time <= self.last && !fault::on(Fault::FutureMovesClock);
+        let ahead = time > now.plus_millis(self.skew_max_ms) && !fault::on(Fault::FutureApplied);
+        time >= CEILING || (ahead && !reached)
     }
 
     /// When [`Clock::is_future`] will be false for a time.
@@ -84,7 +87,7 @@ impl Clock {
     /// Takes over a time that this replica itself had reached in an earlier life, even if its
     /// clock has been set back since. One at the end of all times is left out.
     pub(super) fn resume(&mut self, now: Time, time: Time) {
-        if time < CEILING {
+        if time < CEILING && !fault::on(Fault::ClockForgotten) {
             self.take_over(now, time);
         }
     }

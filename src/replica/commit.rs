@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::fault::{self, Fault};
 use super::gossip::OwnChains;
 use super::output::{
     Alarm, CheckpointToken, CommitEvent, CommitToken, ConnectionId, Output, Receipt, Ticket,
@@ -57,6 +58,10 @@ pub(super) struct Batch {
     deliveries: Vec<Delivery>,
     /// Who sent what: they are told that it is here.
     pub(super) sources: BTreeMap<ConnectionId, BTreeSet<(RepoId, OriginId)>>,
+    /// Where origins have been shown to end.
+    pub(super) ended: BTreeMap<(RepoId, OriginId), Sequence>,
+    /// A repository whose state has gone beyond such an end: it is to be made again.
+    pub(super) remake: Option<RepoId>,
 }
 
 impl Batch {
@@ -113,8 +118,13 @@ impl Replica {
         &mut self,
         version: Version,
         mut event: CommitEvent,
-        saved: Option<(Ticket, Receipt)>,
+        mut saved: Option<(Ticket, Receipt)>,
     ) {
+        if fault::on(Fault::AcknowledgedBeforeCommit)
+            && let Some((ticket, receipt)) = saved.take()
+        {
+            self.put(Output::Saved { ticket, receipt });
+        }
         let told = self.batch.deliveries.is_empty()
             && self
                 .in_flight
@@ -144,7 +154,13 @@ impl Replica {
         if let Some((ticket, receipt)) = delivery.saved {
             self.put(Output::Saved { ticket, receipt });
         }
-        self.put(Output::Event(delivery.event));
+        if fault::on(Fault::EventTwice) {
+            self.put(Output::Event(delivery.event.clone()));
+        }
+        let local = delivery.event.change_sets.iter().any(|set| set.local);
+        if local || !fault::on(Fault::EventForgotten) {
+            self.put(Output::Event(delivery.event));
+        }
         if repo == RepoId::SYSTEM {
             self.membership.stale = true;
         }
@@ -157,12 +173,16 @@ impl Replica {
             return false;
         }
         self.refresh_members();
-        self.merge_ready();
+        if self.remaking.is_none() {
+            self.merge_ready();
+        }
         if self.failed.is_some() {
             return true;
         }
         if self.batch.is_empty() {
-            return false;
+            // What was durable before and has only now become ready is told at once if durability
+            // is relaxed, and leaves nothing to write.
+            return !self.outputs.is_empty();
         }
         let mut batch = std::mem::take(&mut self.batch);
         self.seal(&mut batch);
@@ -171,26 +191,30 @@ impl Replica {
         {
             batch.notes.insert(key::clock(), encode_clock(bound));
         }
-        let records: Vec<_> = batch
-            .entries
-            .iter()
-            .map(|entry| {
-                let key = key::journal(entry.repo, entry.origin, entry.sequence);
-                (key, journal::encode(entry.seal.as_ref(), &entry.body))
-            })
-            .chain(batch.notes.iter().map(|(k, v)| (k.clone(), v.clone())))
-            .collect();
+        let entries = batch.entries.iter().map(|entry| {
+            let key = key::journal(entry.repo, entry.origin, entry.sequence);
+            (key, journal::encode(entry.seal.as_ref(), &entry.body))
+        });
+        // The notes go first: if the machine goes down amid the write, what comes after an origin's
+        // end is not in the journal without its being known as that.
+        let notes = batch.notes.iter().map(|(k, v)| (k.clone(), v.clone()));
+        let records: Vec<_> = notes.chain(entries).collect();
         if records.is_empty() {
             self.finish(batch);
             return true;
         }
-        let checkpoints = self
+        let mut checkpoints = self
             .due_checkpoints()
             .into_iter()
             .filter_map(|id| Some((id, self.repo(id).state.take_checkpoint()?)))
             .collect::<Vec<_>>();
         for (id, _) in &checkpoints {
             self.repo_mut(*id).checkpointing = true;
+        }
+        if fault::on(Fault::CheckpointAheadOfJournal) {
+            for (id, checkpoint) in checkpoints.drain(..) {
+                self.put_checkpoint(id, checkpoint);
+            }
         }
         self.tokens += 1;
         let token = CommitToken(self.tokens);
@@ -221,12 +245,16 @@ impl Replica {
         for ((repo, origin), chain) in chains {
             let place = self.seal_place(repo, origin);
             let (mut count, mut bytes) = (0, 0);
+            let end = match fault::on(Fault::EndUnsealed) {
+                true => chain.first(),
+                false => chain.last(),
+            };
             for &i in &chain {
                 let entry = &mut batch.entries[i];
                 count += 1;
                 bytes += entry.body.len();
                 let full = count == RUN_CHANGE_SETS_MAX || bytes >= RUN_BYTES_MAX;
-                if full || chain.last() == Some(&i) {
+                if full || end == Some(&i) {
                     let text = place.text(entry.sequence, entry.hash);
                     entry.seal = Some(Seal(self.identity.sign(&text)));
                     (count, bytes) = (0, 0);
@@ -267,12 +295,15 @@ impl Replica {
                 .expect("what was committed has a stream");
             // A record may be written again, to seal the end of an earlier life.
             stream.stored = stream.stored.max(entry.sequence);
-            if entry.seal.is_some() {
-                stream.sealed = stream.sealed.max(entry.sequence);
+            if entry.seal.is_some() && entry.sequence >= stream.sealed {
+                stream.sealed = entry.sequence;
+                stream.sealed_hash = entry.hash;
+            }
+            if entry.seal.is_some() && stream.head() > Sequence(0) {
                 advanced
                     .entry(entry.repo)
                     .or_default()
-                    .insert(entry.origin, stream.sealed);
+                    .insert(entry.origin, stream.head());
             }
             if entry.own {
                 let chain = own
@@ -290,6 +321,16 @@ impl Replica {
         self.unwitnessed |= !own.is_empty();
         self.witness();
         self.announce(own, &advanced, &batch.sources);
+        let mut ended: BTreeMap<RepoId, Vec<_>> = BTreeMap::new();
+        for ((repo, origin), last) in batch.ended {
+            ended.entry(repo).or_default().push((origin, last));
+        }
+        for (repo, ends) in &ended {
+            self.announce_ends(*repo, ends);
+        }
+        if let Some(repo) = batch.remake {
+            self.stop_to_remake(repo);
+        }
     }
 
     /// Puts out a witness mark, if it is time for one.
@@ -407,8 +448,15 @@ impl Replica {
     }
 
     pub(super) fn fail(&mut self, error: StorageError) {
+        if self.stop(&error) {
+            self.alarm(Alarm::Storage(error));
+        }
+    }
+
+    /// Writes nothing from now on. False if that is so already.
+    pub(super) fn stop(&mut self, error: &StorageError) -> bool {
         if self.failed.is_some() {
-            return;
+            return false;
         }
         self.failed = Some(error.clone());
         let out = self.in_flight.take().map(|out| out.batch);
@@ -425,6 +473,6 @@ impl Replica {
                 });
             }
         }
-        self.alarm(Alarm::Storage(error));
+        true
     }
 }

@@ -8,6 +8,7 @@
 
 mod announce;
 mod missing;
+mod spread;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,9 +16,11 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 
 use missing::Missing;
+use spread::{Half, Search};
 
+use super::fault::{self, Fault};
 use super::output::{Alarm, ConnectionId, Output};
-use super::stream::{heads_hash, stored_heads};
+use super::stream::{heads_hash, stored_hash, stored_heads};
 use super::{Message, Replica};
 use crate::codec::message::{HEADS_MAX, HeadList, SealedBytes};
 use crate::model::{OriginId, PublicKey, RepoId, Sequence, Time};
@@ -30,8 +33,6 @@ const OFFER_DELAY_MS: u64 = 50;
 const PUSH_WINDOW_BYTES: usize = 4 << 20;
 /// Most pushed ranges not acknowledged by a connection.
 const PUSH_WINDOW_RANGES: usize = 1_024;
-/// Most streams whose ends are compared when digests differ.
-const ENDS_COMPARED_MAX: usize = 256;
 /// Time between two comparisons while something is known to be missing, in milliseconds.
 const TICK_BEHIND_MS: u64 = 100;
 
@@ -56,6 +57,10 @@ pub(super) struct Connection {
     unacknowledged_bytes: usize,
     /// Requests that are out.
     wants: usize,
+    /// A search for where a chain begins to differ.
+    search: Option<Search>,
+    /// The first half of a proof, until the second one comes.
+    half: Option<Half>,
 }
 
 impl Connection {
@@ -88,8 +93,11 @@ impl Connection {
     }
 
     fn may_push(&self) -> bool {
-        self.unacknowledged_bytes < PUSH_WINDOW_BYTES
-            && self.unacknowledged.len() < PUSH_WINDOW_RANGES
+        let ranges = match fault::on(Fault::DroppedOnFullQueue) {
+            true => 2,
+            false => PUSH_WINDOW_RANGES,
+        };
+        self.unacknowledged_bytes < PUSH_WINDOW_BYTES && self.unacknowledged.len() < ranges
     }
 }
 
@@ -124,6 +132,8 @@ impl Replica {
             unacknowledged: VecDeque::new(),
             unacknowledged_bytes: 0,
             wants: 0,
+            search: None,
+            half: None,
         };
         let before = self.gossip.connections.insert(connection, fresh);
         assert!(before.is_none(), "a connection's number is used once");
@@ -167,9 +177,12 @@ impl Replica {
             } if known(repo) => {
                 self.receive_summary(from, repo, heads_hash, applied_hash, digest);
             }
-            Message::Heads { repo, heads, reply } if known(repo) => {
-                self.receive_heads(from, repo, heads, reply);
-            }
+            Message::Heads {
+                repo,
+                heads,
+                reply,
+                hash,
+            } if known(repo) => self.receive_heads(from, repo, heads, reply, hash),
             Message::Have { repo, heads } if known(repo) => self.receive_have(from, repo, &heads),
             Message::Want {
                 repo,
@@ -191,13 +204,14 @@ impl Replica {
                 origin,
                 held,
                 refused,
-            } if known(repo) => self.receive_fork(from, repo, origin, &held, &refused),
+            } if known(repo) => self.receive_fork(from, repo, origin, held, refused),
+            Message::Ends { repo, ends } if known(repo) => self.receive_ends(from, repo, &ends),
             _ => self.counters.unknown_messages += 1,
         }
         self.ask();
     }
 
-    fn send(&mut self, to: ConnectionId, message: Message) {
+    pub(super) fn send(&mut self, to: ConnectionId, message: Message) {
         self.counters.messages_sent += 1;
         self.put(Output::Send { to, message });
     }
@@ -215,7 +229,7 @@ impl Replica {
         let applied = snapshot.heads().iter();
         Message::Summary {
             repo: id,
-            heads_hash: heads_hash(stored_heads(&repo.streams)),
+            heads_hash: stored_hash(&repo.streams),
             applied_hash: heads_hash(applied.map(|(origin, head)| (*origin, head.sequence))),
             digest: snapshot.digest().0,
         }
@@ -239,14 +253,19 @@ impl Replica {
             unreachable!("a summary is a summary");
         };
         if applied_hash == applied && digest != our_digest {
-            self.alarm_digest(from, repo, applied, our_digest, digest);
+            if ours == theirs {
+                self.alarm_digest(from, repo, applied, our_digest, digest);
+            } else {
+                // Where chains differ, so may what is made of them: that is no defect.
+                self.compare_chains(from, repo);
+            }
         }
-        let heads = stored_heads(&self.repo(repo).streams);
         if ours == theirs {
+            let heads = stored_heads(&self.repo(repo).streams);
             self.knows_all(from, repo, heads);
         } else {
-            let reply = true;
-            self.send(from, Message::Heads { repo, heads, reply });
+            self.tell_heads(from, repo, true);
+            self.tell_ends(from, repo);
         }
     }
 
@@ -270,20 +289,28 @@ impl Replica {
             ours: hex(ours),
             theirs: hex(theirs),
         });
-        // It may be two histories of one length under one origin: the ends of all streams show it.
-        let ends: Vec<_> = stored_heads(&self.repo(repo).streams)
-            .into_iter()
-            .take(ENDS_COMPARED_MAX)
-            .collect();
-        for (origin, sealed) in ends {
-            let after = Sequence(sealed.0 - 1);
-            let message = Message::Want {
-                repo,
-                origin,
-                after,
-            };
-            self.send(from, message);
+    }
+
+    /// Sends all stored heads.
+    fn tell_heads(&mut self, to: ConnectionId, repo: RepoId, reply: bool) {
+        let message = Message::Heads {
+            repo,
+            heads: self.heads_for(to, repo),
+            reply,
+            hash: stored_hash(&self.repo(repo).streams),
+        };
+        self.send(to, message);
+    }
+
+    /// The stored heads as they are told somebody.
+    fn heads_for(&self, to: ConnectionId, repo: RepoId) -> HeadList {
+        let mut heads = stored_heads(&self.repo(repo).streams);
+        if fault::on(Fault::DroppedOnFullQueue) {
+            let pushed = &self.gossip.connections[&to].pushed;
+            let sent = |origin: &OriginId| pushed.get(&(repo, *origin)).copied();
+            heads.retain(|(origin, head)| sent(origin).unwrap_or_default() < *head);
         }
+        heads
     }
 
     /// All of another replica's stored heads.
@@ -297,29 +324,40 @@ impl Replica {
         let heads: BTreeMap<_, _> = heads.into_iter().collect();
         connection.pushed.retain(|(pushed, origin), sequence| {
             // A push that it has not got by now may be lost.
-            *pushed != repo || heads.get(origin).is_some_and(|has| has >= sequence)
+            *pushed != repo
+                || heads.get(origin).is_some_and(|has| has >= sequence)
+                || fault::on(Fault::DroppedOnFullQueue)
         });
         let complete = true;
         connection.known.insert(repo, Known { heads, complete });
     }
 
-    fn receive_heads(&mut self, from: ConnectionId, repo: RepoId, heads: HeadList, reply: bool) {
+    fn receive_heads(
+        &mut self,
+        from: ConnectionId,
+        repo: RepoId,
+        heads: HeadList,
+        reply: bool,
+        hash: [u8; 16],
+    ) {
         for (origin, sequence) in &heads {
             self.offered(repo, *origin, *sequence, self.now);
         }
-        let ours = stored_heads(&self.repo(repo).streams);
+        let ours = self.heads_for(from, repo);
+        let same_numbers = ours == heads;
         let theirs: BTreeMap<_, _> = heads.iter().copied().collect();
         let lacks = ours
             .iter()
             .any(|(origin, sequence)| theirs.get(origin).is_none_or(|has| has < sequence));
         self.knows_all(from, repo, heads);
+        if reply {
+            self.tell_ends(from, repo);
+        }
+        if same_numbers && hash != stored_hash(&self.repo(repo).streams) {
+            self.compare_chains(from, repo);
+        }
         if reply && lacks {
-            let message = Message::Heads {
-                repo,
-                heads: ours,
-                reply: false,
-            };
-            self.send(from, message);
+            self.tell_heads(from, repo, false);
         }
     }
 
@@ -328,13 +366,13 @@ impl Replica {
         let mut reopened = Vec::new();
         for (origin, sequence) in heads {
             self.offered(repo, *origin, *sequence, due);
-            let stored = self.repo(repo).streams.get(origin).map(|s| s.sealed);
+            let stored = self.repo(repo).streams.get(origin).map(|s| s.head());
             let Some(connection) = self.gossip.connections.get_mut(&from) else {
                 return;
             };
             let closed = !connection.may_push();
             connection.has(repo, *origin, *sequence);
-            if closed && connection.may_push() {
+            if closed && connection.may_push() && !fault::on(Fault::DroppedOnFullQueue) {
                 reopened.extend(stored.map(|stored| (*origin, stored)));
             }
         }
@@ -356,12 +394,13 @@ impl Replica {
             connection.has(repo, origin, end);
         }
         let stream = &self.repo(repo).streams[&origin];
+        let (end, head) = (stream.within(end), stream.head());
         if stream.stored < end {
             // On its way to the disk: they are told after that.
             let sources = self.batch.sources.entry(to).or_default();
             sources.insert((repo, origin));
-        } else if stream.sealed >= end {
-            let heads = vec![(origin, stream.sealed)];
+        } else if head >= end && head > Sequence(0) {
+            let heads = vec![(origin, head)];
             self.send(to, Message::Have { repo, heads });
         }
     }
@@ -370,7 +409,9 @@ impl Replica {
     pub(super) fn gossip_timeout(&mut self) {
         if self.now >= self.gossip.next_tick {
             let ids: Vec<_> = self.gossip.connections.keys().copied().collect();
-            if let Some(to) = ids.choose(&mut self.rng).copied() {
+            if let Some(to) = ids.choose(&mut self.rng).copied()
+                && !fault::on(Fault::NeverComparedAgain)
+            {
                 self.counters.ticks += 1;
                 self.summarise_to(to);
             }

@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::ends::{Ends, within};
 use crate::codec::journal::{Seal, decode as decode_record};
 use crate::codec::message::{RANGE_RECORDS_MAX, SealedBytes};
 use crate::codec::{change_set, key};
@@ -47,6 +48,16 @@ impl JournalReader {
     /// Reads the journal of `repo` in `storage`.
     pub fn new(repo: RepoId, storage: Arc<dyn Storage>) -> Self {
         Self { repo, storage }
+    }
+
+    /// Which repository's it is.
+    pub(super) fn repo(&self) -> RepoId {
+        self.repo
+    }
+
+    /// Where it is.
+    pub(super) fn storage(&self) -> &dyn Storage {
+        self.storage.as_ref()
     }
 
     /// The record of a change set, its checksum verified; nothing if there is none.
@@ -184,11 +195,14 @@ pub(super) struct Journal {
     /// Taken, and not yet on disk.
     pending: BTreeMap<Place, (Arc<ChangeSet>, usize)>,
     cache: RefCell<Cache>,
+    /// Where origins end: what others depend on beyond counts as the end.
+    ends: Ends,
 }
 
 impl Journal {
-    pub(super) fn new(repo: RepoId, storage: Arc<dyn Storage>) -> Self {
+    pub(super) fn new(repo: RepoId, storage: Arc<dyn Storage>, ends: Ends) -> Self {
         Self {
+            ends,
             reader: JournalReader::new(repo, storage),
             pending: BTreeMap::new(),
             cache: RefCell::default(),
@@ -197,6 +211,11 @@ impl Journal {
 
     pub(super) fn reader(&self) -> &JournalReader {
         &self.reader
+    }
+
+    /// Takes note of where an origin ends.
+    pub(super) fn end(&mut self, origin: OriginId, last: Sequence) {
+        self.ends.insert(origin, last);
     }
 
     /// Takes note of a change set that goes into the next commit. `bytes` is its encoded length.
@@ -223,8 +242,17 @@ impl Journal {
         self.cache.get_mut().insert(change_set, bytes);
     }
 
-    /// A change set that has been taken.
+    /// A change set that has been taken, as it counts: see `ends`.
     pub(super) fn get(
+        &self,
+        origin: OriginId,
+        sequence: Sequence,
+    ) -> Result<Arc<ChangeSet>, StorageError> {
+        let set = self.get_as_made(origin, sequence)?;
+        Ok(within(&self.ends, set))
+    }
+
+    fn get_as_made(
         &self,
         origin: OriginId,
         sequence: Sequence,

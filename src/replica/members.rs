@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use rand::RngCore;
 
+use super::fault::{self, Fault};
 use super::output::{Output, Ticket};
 use super::{Replica, SaveError};
 use crate::codec::key;
@@ -31,9 +32,9 @@ const REFUSED_MAX: usize = 4_096;
 /// Most members and addresses read at a time.
 const PAGE_NODES: usize = 256;
 /// Most addresses of a member that are told to the driver.
-pub const ADDRESSES_MAX: usize = 16;
+pub(super) const ADDRESSES_MAX: usize = 16;
 /// Length of the secret of a join token, in bytes.
-pub const SECRET_BYTES: usize = 16;
+pub(super) const SECRET_BYTES: usize = 16;
 
 /// A member of the cluster, as its record says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -375,7 +376,7 @@ impl Replica {
                 learnt = true;
             }
         }
-        if learnt {
+        if learnt && !fault::on(Fault::RefusedForGood) {
             self.ask_refused_again();
         }
     }

@@ -153,8 +153,8 @@ pub enum Alarm {
     },
     /// One author has signed two histories under one origin (M17).
     #[error(
-        "origin {origin} of replica {author} has two histories in `{}` from about number \
-         {sequence} on; nothing more is taken from it",
+        "origin {origin} of replica {author} has two histories in `{}` from number {sequence} on; \
+         nothing of it counts from there",
         repo.name()
     )]
     Fork {
@@ -164,13 +164,13 @@ pub enum Alarm {
         origin: OriginId,
         /// The author's key.
         author: PublicKey,
-        /// A number from which on they differ at the latest.
+        /// A number at which they differ; it may turn out that they did before.
         sequence: Sequence,
     },
     /// A member's change set breaks the rules (M2, M15).
     #[error(
         "change set {sequence} of origin {origin} of replica {author} in `{}` breaks the rules: \
-         {reason}; nothing more is taken from it",
+         {reason}; nothing of it counts from there",
         repo.name()
     )]
     Invalid {
@@ -243,6 +243,17 @@ pub enum Alarm {
         origin: OriginId,
         /// The origin that it has now.
         fresh: OriginId,
+    },
+    /// The state has something of an origin that does not count any more, since its author broke the
+    /// rules. Nothing is written until the replica is opened again, as after a failure of the
+    /// store: opening makes the state again without it.
+    #[error(
+        "the state of `{}` is made again without what its author has broken the rules with",
+        repo.name()
+    )]
+    Remake {
+        /// The repository.
+        repo: RepoId,
     },
     /// The store failed: nothing is written any more until it is opened again.
     #[error("the store failed, and nothing is saved any more: {0}")]

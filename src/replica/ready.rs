@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::clock::Clock;
+use super::fault::{self, Fault};
 use super::output::{Alarm, ChangeSetInfo, CommitEvent};
 use super::stream::{Reached, Stream};
 use super::{Replica, Repo};
@@ -31,6 +32,9 @@ pub(super) enum Hold {
     Dependency(Dependency),
     /// A program that knows these rules (M19).
     Rules(u16),
+    /// Nothing: its id is not above all that it has seen (M2). What it has seen may yet turn out to
+    /// be beyond an end.
+    Invalid,
 }
 
 /// What waits in a repository.
@@ -42,6 +46,8 @@ pub(super) struct Holds {
     pub(super) blocked: BTreeMap<OriginId, Hold>,
     /// Origins of which it has been told that they are ahead of the clock.
     told_future: BTreeSet<OriginId>,
+    /// Origins of which it has been told that they can not be applied any further.
+    told_invalid: BTreeSet<OriginId>,
     /// By origin: who waits for it to go on.
     waiting_for: BTreeMap<OriginId, BTreeSet<OriginId>>,
 }
@@ -98,8 +104,25 @@ impl Holds {
         }
     }
 
+    /// An origin has ended: whoever waited for it, or was found wrong by it, is looked at again.
+    pub(super) fn ended(&mut self, origin: OriginId) {
+        let mut again: BTreeSet<_> = self.waiting_for.get(&origin).cloned().unwrap_or_default();
+        let invalid = |(_, hold): &(_, &Hold)| **hold == Hold::Invalid;
+        again.extend(
+            self.blocked
+                .iter()
+                .filter(invalid)
+                .map(|(waiter, _)| *waiter),
+        );
+        again.insert(origin);
+        again.into_iter().for_each(|waiter| self.look_at(waiter));
+    }
+
     /// An origin has gone on: whoever waited for that is looked at again.
     pub(super) fn wake(&mut self, origin: OriginId, applied: Sequence) {
+        if fault::on(Fault::HeldNeverWoken) {
+            return;
+        }
         let Some(waiting) = self.waiting_for.get(&origin) else {
             return;
         };
@@ -137,6 +160,9 @@ impl Repo {
             return Ok(Verdict::Held(Hold::Future(clock.acceptable_from(time))));
         }
         for on in &change_set.dependencies {
+            if fault::on(Fault::DependenciesUnchecked) {
+                break;
+            }
             let Some(stream) = self
                 .streams
                 .get(&on.origin)
@@ -193,14 +219,15 @@ impl Repo {
                         match hold {
                             Hold::Future(_) => ready.future.push((origin, change_set.id.time)),
                             Hold::Dependency(on) => ready.lacking.push((origin, on)),
-                            Hold::Rules(_) => {}
+                            Hold::Rules(_) | Hold::Invalid => {}
                         }
                         break;
                     }
                     Verdict::Invalid(reason) => {
-                        ready.invalid.push((origin, next, reason));
-                        let stream = self.streams.get_mut(&origin).expect("it was just there");
-                        stream.quarantined = Some(stream.applied.sequence);
+                        self.holds.block(origin, Hold::Invalid);
+                        if self.holds.told_invalid.insert(origin) {
+                            ready.invalid.push((origin, next, reason));
+                        }
                         break;
                     }
                 }
@@ -252,7 +279,7 @@ impl Replica {
         let ready = repo.take_ready(clock, now)?;
         self.counters.held_ever += ready.newly_held;
         for (origin, sequence, reason) in ready.invalid {
-            self.refuse_invalid(id, origin, sequence, reason.to_owned());
+            self.tell_invalid(id, origin, sequence, reason);
         }
         for (waiting, on) in ready.lacking {
             self.lack_dependency(id, waiting, on);

@@ -1,9 +1,12 @@
 //! Opening: from what a life has left behind to a replica that goes on.
 //!
-//! The state's last checkpoint says what has been applied. What the journal has above that is
+//! A state that has more of a chain than counts is made again first (`ends`). Then the state's last
+//! checkpoint says what has been applied. What the journal has above that is
 //! read, verified and merged again in one pass, this replica's own chains and those of others
 //! alike; what waited before waits again. At a gap or a damaged record a stream ends: what follows
 //! is as if it had never come, and is fetched again.
+
+mod chain;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -11,28 +14,29 @@ use std::sync::Arc;
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
+use chain::{author_of, find_stream};
+
 use super::clock::Clock;
-use super::commit::{Batch, Entry};
+use super::commit::Batch;
+use super::ends;
+use super::fault::{self, Fault};
 use super::gossip::Gossip;
-use super::journal::{Journal, JournalReader};
+use super::journal::Journal;
 use super::members::Membership;
 use super::output::Alarm;
 use super::ready::Holds;
 use super::status::Counters;
 use super::stream::{Reached, Stream, Streams, Tip};
 use super::{Identity, Replica, ReplicaConfig, Repo};
-use crate::codec::change_set::{chain_hash, decode};
-use crate::codec::{journal, key, mark};
+use crate::codec::{key, mark};
 use crate::merge::{ReadError, State};
-use crate::model::{Birth, ChangeSet, OriginId, Predecessor, PublicKey, RepoId, Sequence, Time};
+use crate::model::{Birth, OriginId, Predecessor, RepoId, Sequence, Time};
 use crate::storage::{Storage, StorageError};
 
-/// Records read from the journal at a time.
-const PAGE_RECORDS: usize = 64;
-/// Notes of the replica's own read at most: members, and origins in quarantine.
+/// Notes of members read at most.
 const NOTES_MAX: usize = 1 << 20;
 
-/// Why a replica could not be opened. Nothing has been written.
+/// Why a replica could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -63,23 +67,16 @@ pub enum OpenError {
     },
 }
 
-/// What was found of one stream.
-struct Found {
-    stream: Stream,
-    /// The first number that should follow and is missing or damaged, and how.
-    damage: Option<(Sequence, String)>,
-    /// The last records, without a seal, if the stream is to be sealed at its end.
-    unsealed: Option<Entry>,
-    /// The greatest time of what the state has not applied.
-    newest: Time,
-}
-
 impl Replica {
     /// Opens the replica whose state and journal are in `storage`. `seed` is 32 fresh random
     /// bytes: everything that is drawn in this life comes from it. `now` is the physical time.
     ///
+    /// Writes to the store only if a state has more of an origin than has turned out to count: it is
+    /// then made again, in one checkpoint.
+    ///
     /// # Errors
-    /// If the store can not be read, or is not that of this cluster. Nothing has been written.
+    /// If the store can not be read or, then, written, or is not that of this cluster. Nothing has
+    /// been written then, or all of a checkpoint.
     pub fn open(
         config: ReplicaConfig,
         identity: Identity,
@@ -111,6 +108,7 @@ impl Replica {
             witnessed_at: Time(0),
             unwitnessed: false,
             failed: None,
+            remaking: None,
             closing: false,
         };
         replica.draw_origin();
@@ -118,6 +116,9 @@ impl Replica {
         replica.recall_notes(storage.as_ref())?;
         for id in RepoId::ALL {
             replica.open_repo(id, &storage)?;
+        }
+        if fault::on(Fault::SequenceReused) {
+            replica.take_up_origin()?;
         }
         replica.check_witness(storage.as_ref())?;
         replica.merge_ready();
@@ -138,6 +139,24 @@ impl Replica {
                 return;
             }
         }
+    }
+
+    /// Goes on under the newest origin of its own that has been found.
+    fn take_up_origin(&mut self) -> Result<(), StorageError> {
+        let own_key = self.identity.public();
+        let found = self.repos.values().flat_map(|repo| {
+            let streams = repo.streams.iter();
+            streams.map(move |(origin, stream)| (stream.tip.time, *origin, stream, repo))
+        });
+        let newest = found
+            .filter(|(_, _, stream, _)| stream.key == own_key)
+            .max_by_key(|(time, ..)| *time);
+        if let Some((_, origin, _, repo)) = newest
+            && let Some(birth) = &repo.journal.get(origin, Sequence(1))?.birth
+        {
+            (self.origin, self.nonce) = (origin, birth.nonce);
+        }
+        Ok(())
     }
 
     /// Draws from another seed from here on.
@@ -163,10 +182,12 @@ impl Replica {
     }
 
     fn open_repo(&mut self, id: RepoId, storage: &Arc<dyn Storage>) -> Result<(), OpenError> {
+        ends::give_up_lost(id, storage, self.config.cache_bytes)?;
+        let ends = ends::recall(storage.as_ref(), id)?;
         let state = State::open(id, storage.clone(), self.config.cache_bytes)?;
         let mut repo = Repo {
             id,
-            journal: Journal::new(id, storage.clone()),
+            journal: Journal::new(id, storage.clone(), ends.clone()),
             streams: Streams::new(),
             holds: Holds::default(),
             predecessor: None,
@@ -175,15 +196,6 @@ impl Replica {
             state,
         };
         let heads = repo.state.latest().heads().clone();
-        let mut quarantined = BTreeMap::new();
-        let (from, to) = key::quarantines(id);
-        for (key, value) in storage.scan(&from, &to, NOTES_MAX)? {
-            if let (Some(origin), Ok(last)) =
-                (key::parse_quarantine(&key), mark::decode_sequence(&value))
-            {
-                quarantined.insert(origin, last);
-            }
-        }
         let mut origins = repo.journal.reader().origins()?;
         origins.extend(heads.keys());
         origins.sort();
@@ -198,7 +210,8 @@ impl Replica {
                     time: head.time,
                 });
             self.clock.resume(self.now, applied.time);
-            let Some(mut found) = find_stream(&mut repo, origin, applied, own_key)? else {
+            let end = ends.get(&origin).copied();
+            let Some(found) = find_stream(&mut repo, origin, applied, end, own_key)? else {
                 let reason = "its first record is missing or damaged".to_owned();
                 self.alarm(Alarm::Journal {
                     repo: id,
@@ -208,7 +221,6 @@ impl Replica {
                 });
                 continue;
             };
-            found.stream.quarantined = quarantined.get(&origin).copied();
             if let Some((sequence, reason)) = found.damage {
                 self.alarm(Alarm::Journal {
                     repo: id,
@@ -230,6 +242,16 @@ impl Replica {
             }
             repo.streams.insert(origin, found.stream);
             repo.holds.look_at(origin);
+        }
+        for (origin, last) in ends {
+            // Its end alone is known, or the journal has lost it.
+            if !repo.streams.contains_key(&origin)
+                && let Some(key) = author_of(storage.as_ref(), id, origin)?
+            {
+                let mut stream = Stream::new(key);
+                stream.ended = Some(last);
+                repo.streams.insert(origin, stream);
+            }
         }
         self.repos.insert(id, repo);
         Ok(())
@@ -265,13 +287,14 @@ impl Replica {
     /// What was merged while opening is durable and nobody has watched: publishes it untold.
     fn settle(&mut self) {
         self.batch.forget_deliveries();
-        self.outputs
-            .retain(|output| !matches!(output, super::Output::Event(_)));
         for repo in self.repos.values() {
             repo.state.publish(repo.state.latest().version());
         }
         self.membership.stale = true;
         self.refresh_members();
+        // What is published by now, be it by a relaxed save of the own record, whoever opens reads.
+        self.outputs
+            .retain(|output| !matches!(output, super::Output::Event(_)));
     }
 }
 
@@ -292,156 +315,4 @@ fn predecessor(origin: OriginId, tip: Tip) -> Predecessor {
         sequence: tip.sequence,
         hash: tip.hash,
     }
-}
-
-/// Reads what the journal has of an origin above what the state has applied. Nothing if it has no
-/// readable beginning and nothing of it was applied.
-fn find_stream(
-    repo: &mut Repo,
-    origin: OriginId,
-    applied: Reached,
-    own_key: PublicKey,
-) -> Result<Option<Found>, OpenError> {
-    let id = repo.id;
-    let reader = repo.journal.reader().clone();
-    let lacking = |sequence: Sequence, reason: String| OpenError::Journal {
-        repo: id,
-        origin,
-        sequence,
-        reason,
-    };
-    let first = match reader.change_set(origin, Sequence(1)) {
-        Ok(Some(first)) => first,
-        Ok(None) | Err(StorageError::Damaged(_)) if applied.sequence == Sequence(0) => {
-            return Ok(None);
-        }
-        Ok(None) => return Err(lacking(Sequence(1), "it is missing".into())),
-        Err(error) => return Err(error.into()),
-    };
-    let Some(birth) = first.birth else {
-        return Err(lacking(Sequence(1), "it tells of no birth".into()));
-    };
-    let mut stream = Stream::new(birth.key);
-    stream.applied = applied;
-    stream.counted_held = applied.sequence;
-    if applied.sequence > Sequence(0) {
-        let record = reader
-            .record(origin, applied.sequence)?
-            .ok_or_else(|| lacking(applied.sequence, "it is missing".into()))?;
-        let head =
-            decode(&record.body).map_err(|error| lacking(applied.sequence, error.to_string()))?;
-        if head.id.time != applied.time {
-            return Err(lacking(applied.sequence, "another one is there".into()));
-        }
-        stream.resume(Tip {
-            sequence: applied.sequence,
-            hash: chain_hash(&record.body),
-            time: applied.time,
-        });
-        stream.sealed = last_seal(&reader, origin, applied.sequence)?;
-    }
-    let mut found = Found {
-        stream,
-        damage: None,
-        unsealed: None,
-        newest: Time(0),
-    };
-    read_tail(repo, &reader, origin, &mut found)?;
-    let stream = &mut found.stream;
-    stream.stored = stream.tip.sequence;
-    found.newest = stream.tip.time;
-    if stream.key == own_key && stream.sealed < stream.stored {
-        let record = reader
-            .record(origin, stream.stored)?
-            .ok_or_else(|| lacking(stream.stored, "it is missing".into()))?;
-        found.unsealed = Some(Entry {
-            repo: id,
-            origin,
-            sequence: stream.stored,
-            hash: stream.tip.hash,
-            body: record.body.into(),
-            seal: None,
-            own: true,
-        });
-    }
-    Ok(Some(found))
-}
-
-/// Follows the chain above what is known of it, as far as it holds.
-fn read_tail(
-    repo: &mut Repo,
-    reader: &JournalReader,
-    origin: OriginId,
-    found: &mut Found,
-) -> Result<(), OpenError> {
-    loop {
-        let after = found.stream.tip.sequence;
-        let page = reader.page(origin, after, PAGE_RECORDS)?;
-        if page.is_empty() {
-            return Ok(());
-        }
-        for (sequence, bytes) in page {
-            let tip = found.stream.tip;
-            let next = tip.sequence.next();
-            match follow(repo.id, origin, tip, sequence, &bytes) {
-                Ok((change_set, sealed, length)) => {
-                    found.stream.advance(Tip {
-                        sequence: next,
-                        hash: chain_hash(&bytes[bytes.len() - length..]),
-                        time: change_set.id.time,
-                    });
-                    if sealed {
-                        found.stream.sealed = next;
-                    }
-                    repo.journal.keep(Arc::new(change_set), length);
-                }
-                Err(reason) => {
-                    found.damage = Some((next, reason));
-                    return Ok(());
-                }
-            }
-        }
-    }
-}
-
-/// Whether a record continues a chain: its change set, whether it is sealed, its length.
-fn follow(
-    repo: RepoId,
-    origin: OriginId,
-    tip: Tip,
-    sequence: Sequence,
-    bytes: &[u8],
-) -> Result<(ChangeSet, bool, usize), String> {
-    if sequence != tip.sequence.next() {
-        return Err("it is missing".into());
-    }
-    let record = journal::decode(bytes).map_err(|error| error.to_string())?;
-    let change_set = decode(record.body).map_err(|error| error.to_string())?;
-    if change_set.repo != repo
-        || change_set.id.origin != origin
-        || change_set.sequence != sequence
-        || change_set.previous != tip.hash
-    {
-        return Err("it does not continue the one before it".into());
-    }
-    Ok((change_set, record.seal.is_some(), record.body.len()))
-}
-
-/// The last sealed number up to `sequence`.
-fn last_seal(
-    reader: &JournalReader,
-    origin: OriginId,
-    sequence: Sequence,
-) -> Result<Sequence, StorageError> {
-    let mut at = sequence;
-    while at > Sequence(0) {
-        match reader.record(origin, at) {
-            Ok(Some(record)) if record.seal.is_some() => return Ok(at),
-            Ok(Some(_)) => at = Sequence(at.0 - 1),
-            // Nothing can be offered past what can not be read.
-            Ok(None) | Err(StorageError::Damaged(_)) => return Ok(Sequence(0)),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(at)
 }

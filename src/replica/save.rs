@@ -1,16 +1,22 @@
 //! The way of a local save: from a draft to a change set in the next commit.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use super::commit::{BATCH_BYTES_MAX, Entry};
+use super::fault::{self, Fault};
+use super::gossip::OwnChains;
 use super::output::{CommitEvent, Receipt, Ticket};
 use super::stream::{Reached, Stream, Tip};
 use super::{Alarm, Replica};
 use crate::codec::change_set::{chain_hash, decode, encode};
+use crate::codec::journal::Seal;
+use crate::codec::message::SealedBytes;
 use crate::merge::{ChangedItem, Draft, ReadError};
 use crate::model::change_set::RULES_VERSION;
 use crate::model::limits::{CHANGE_SET_BYTES_MAX, DEPENDENCIES_MAX, OPERATIONS_MAX};
 use crate::model::{Birth, ChangeSet, ChangeSetId, Dependency, RepoId, Time};
 use crate::storage::StorageError;
-use std::sync::Arc;
 
 /// Why a draft was not saved. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +103,9 @@ impl Replica {
         if let Some(error) = &self.failed {
             return Err(SaveError::ReadOnly(error.clone()));
         }
+        if self.remaking.is_some() {
+            return Err(SaveError::Busy);
+        }
         if self.closing {
             return Err(SaveError::Closing);
         }
@@ -154,7 +163,7 @@ impl Replica {
                 .snapshot()
                 .frontier()
                 .iter()
-                .filter(|on| on.origin != self.origin)
+                .filter(|on| on.origin != self.origin && !fault::on(Fault::SeenUnnamed))
                 .copied()
                 .collect(),
             rules: RULES_VERSION,
@@ -210,6 +219,17 @@ impl Replica {
             seal: None,
             own: true,
         });
+        if fault::on(Fault::PushedBeforeCommit) {
+            let text = self
+                .seal_place(repo_id, origin)
+                .text(tip.sequence, tip.hash);
+            let seal = Some(Seal(self.identity.sign(&text)));
+            let entry = self.batch.entries.last().expect("it was just put there");
+            let body = entry.body.clone();
+            let chain = (tip.sequence, vec![SealedBytes { body, seal }]);
+            let own = OwnChains::from([((repo_id, origin), chain)]);
+            self.announce(own, &BTreeMap::new(), &BTreeMap::new());
+        }
         self.counters.saves += 1;
         if repo_id == RepoId::SYSTEM {
             self.learn_members(std::slice::from_ref(&change_set));

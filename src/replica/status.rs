@@ -128,7 +128,7 @@ pub struct RepoStatus {
     pub digest: StateDigest,
     /// Change sets that wait to be applied, by origin: how many, and why the first of them does.
     pub held: BTreeMap<OriginId, (u64, HeldReason)>,
-    /// Origins from which nothing more is taken.
+    /// Origins of which nothing more is applied, since their author broke the rules.
     pub quarantined: Vec<OriginId>,
     /// The key that each origin belongs to.
     pub authors: BTreeMap<OriginId, PublicKey>,
@@ -181,7 +181,7 @@ fn lacking(heads: &BTreeMap<OriginId, Sequence>, than: &Streams) -> u64 {
     than.iter()
         .map(|(origin, stream)| {
             let has = heads.get(origin).copied().unwrap_or_default();
-            stream.sealed.0.saturating_sub(has.0)
+            stream.head().0.saturating_sub(has.0)
         })
         .sum()
 }
@@ -193,8 +193,8 @@ fn status_of(repo: &Repo) -> RepoStatus {
         repo: repo.id,
         stored: streams
             .iter()
-            .filter(|(_, stream)| stream.stored > Sequence(0))
-            .map(|(origin, stream)| (*origin, stream.stored))
+            .map(|(origin, stream)| (*origin, stream.within(stream.stored)))
+            .filter(|(_, stored)| *stored > Sequence(0))
             .collect(),
         applied: snapshot
             .heads()
@@ -211,13 +211,18 @@ fn status_of(repo: &Repo) -> RepoStatus {
                     Hold::Future(_) => HeldReason::Future,
                     Hold::Dependency(_) => HeldReason::Dependency,
                     Hold::Rules(_) => HeldReason::Rules,
+                    Hold::Invalid => return None,
                 };
-                Some((*origin, (streams.get(origin)?.waiting(), reason)))
+                let waiting = streams.get(origin)?.waiting();
+                (waiting > 0).then_some((*origin, (waiting, reason)))
             })
             .collect(),
         quarantined: streams
             .iter()
-            .filter(|(_, stream)| stream.quarantined.is_some())
+            .filter(|(origin, stream)| {
+                let invalid = repo.holds.blocked.get(origin) == Some(&Hold::Invalid);
+                stream.ended.is_some() || invalid
+            })
             .map(|(origin, _)| *origin)
             .collect(),
         authors: streams
@@ -230,6 +235,19 @@ fn status_of(repo: &Repo) -> RepoStatus {
 }
 
 impl Replica {
+    /// How one repository stands.
+    ///
+    /// # Panics
+    /// If it is none of [`RepoId::ALL`].
+    pub fn repo_status(&self, repo: RepoId) -> RepoStatus {
+        status_of(self.repo(repo))
+    }
+
+    /// What has happened in this life.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
     /// How it stands, at a physical time.
     pub fn status(&self, now: Time) -> Status {
         let repos: Vec<_> = self.repos.values().map(status_of).collect();
@@ -265,8 +283,10 @@ impl Replica {
                 for repo in self.repos.values() {
                     let known = peer.known.get(&repo.id);
                     for (origin, sequence) in known.iter().flat_map(|known| &known.heads) {
-                        let tip = repo.streams.get(origin).map(|stream| stream.stored);
-                        behind += sequence.0.saturating_sub(tip.unwrap_or_default().0);
+                        let stream = repo.streams.get(origin);
+                        let most = stream.map_or(*sequence, |stream| stream.within(*sequence));
+                        let stored = stream.map_or(0, |stream| stream.stored.0);
+                        behind += most.0.saturating_sub(stored);
                     }
                     let Some(known) = known.filter(|known| known.complete) else {
                         lag = None;

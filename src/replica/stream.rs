@@ -52,12 +52,17 @@ pub(super) struct Stream {
     pub(super) tip: Tip,
     /// The last number on disk.
     pub(super) stored: Sequence,
-    /// The last number on disk that is sealed: what others are offered.
+    /// The last number on disk that is sealed.
     pub(super) sealed: Sequence,
+    /// Its hash.
+    pub(super) sealed_hash: ChainHash,
     /// What the merged state has.
     pub(super) applied: Reached,
-    /// If nothing more is taken: the last number that may still be applied.
-    pub(super) quarantined: Option<Sequence>,
+    /// If it has been shown to break the rules: the last number before it does (M17). What is
+    /// taken beyond, up to the next seal, only carries that seal.
+    pub(super) ended: Option<Sequence>,
+    /// The hash at that number, if the chain gets there.
+    pub(super) end_hash: ChainHash,
     /// How many of those not applied were from the future when they came, and their bytes.
     pub(super) future: (usize, usize),
     /// Whether some were not taken for want of room for those from the future.
@@ -76,8 +81,10 @@ impl Stream {
             tip: Tip::NONE,
             stored: Sequence(0),
             sealed: Sequence(0),
+            sealed_hash: ChainHash::default(),
             applied: Reached::default(),
-            quarantined: None,
+            ended: None,
+            end_hash: ChainHash::default(),
             future: (0, 0),
             full: false,
             counted_held: Sequence(0),
@@ -88,6 +95,7 @@ impl Stream {
     /// Begins in the middle of the chain.
     pub(super) fn resume(&mut self, tip: Tip) {
         self.tip = tip;
+        self.note_end();
         self.recent = VecDeque::from([tip.time]);
     }
 
@@ -98,17 +106,39 @@ impl Stream {
             "a chain has no gaps"
         );
         self.tip = tip;
+        self.note_end();
         self.recent.push_back(tip.time);
         if self.recent.len() > RECENT_TIMES_MAX {
             self.recent.pop_front();
         }
     }
 
+    fn note_end(&mut self) {
+        if self.ended == Some(self.tip.sequence) {
+            self.end_hash = self.tip.hash;
+        }
+    }
+
+    /// A number, or the last one of the origin if that is less.
+    pub(super) fn within(&self, sequence: Sequence) -> Sequence {
+        self.ended.map_or(sequence, |last| last.min(sequence))
+    }
+
     /// The last number that may be applied.
     pub(super) fn appliable(&self) -> Sequence {
-        match self.quarantined {
-            Some(last) => last.min(self.tip.sequence),
-            None => self.tip.sequence,
+        self.within(self.tip.sequence)
+    }
+
+    /// What others are offered.
+    pub(super) fn head(&self) -> Sequence {
+        self.within(self.sealed)
+    }
+
+    /// The hash there.
+    fn head_hash(&self) -> ChainHash {
+        match self.ended {
+            Some(last) if last <= self.sealed => self.end_hash,
+            _ => self.sealed_hash,
         }
     }
 
@@ -133,10 +163,36 @@ pub(super) type Streams = BTreeMap<OriginId, Stream>;
 pub(super) fn stored_heads(streams: &Streams) -> HeadList {
     streams
         .iter()
-        .filter(|(_, stream)| stream.sealed > Sequence(0))
-        .map(|(origin, stream)| (*origin, stream.sealed))
+        .map(|(origin, stream)| (*origin, stream.head()))
+        .filter(|(_, head)| *head > Sequence(0))
         .take(HEADS_MAX)
         .collect()
+}
+
+/// Where origins end: as many as fit a message.
+pub(super) fn ends(streams: &Streams) -> HeadList {
+    streams
+        .iter()
+        .filter_map(|(origin, stream)| Some((*origin, stream.ended?)))
+        .take(HEADS_MAX)
+        .collect()
+}
+
+/// Hash of the stored heads, of the chains up to them, and of where origins end.
+pub(super) fn stored_hash(streams: &Streams) -> [u8; 16] {
+    let mut hash = blake3::Hasher::new();
+    hash.update(b"leveret stored 1\0");
+    for (origin, stream) in streams {
+        let head = stream.head();
+        if head > Sequence(0) || stream.ended.is_some() {
+            let end = stream.ended.unwrap_or(Sequence(u64::MAX));
+            hash.update(&origin.0)
+                .update(&head.0.to_be_bytes())
+                .update(&stream.head_hash().0)
+                .update(&end.0.to_be_bytes());
+        }
+    }
+    short(&hash)
 }
 
 /// Hash of a list of heads, to compare two without sending them.
@@ -146,6 +202,10 @@ pub(super) fn heads_hash(heads: impl IntoIterator<Item = (OriginId, Sequence)>) 
     for (origin, sequence) in heads {
         hash.update(&origin.0).update(&sequence.0.to_be_bytes());
     }
+    short(&hash)
+}
+
+fn short(hash: &blake3::Hasher) -> [u8; 16] {
     let mut short = [0; 16];
     short.copy_from_slice(&hash.finalize().as_bytes()[..16]);
     short

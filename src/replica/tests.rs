@@ -1,10 +1,13 @@
 //! Replicas wired together in memory, on virtual time.
 
+mod ends;
 mod exchange;
 mod faults;
 mod held;
 mod histories;
 mod membership;
+#[cfg(feature = "faults")]
+mod mutations;
 mod opening;
 mod saving;
 mod world;

@@ -8,6 +8,7 @@ mod records;
 
 use std::sync::Arc;
 
+use super::ends::{self, Ends};
 use super::identity;
 use super::journal::JournalReader;
 use super::stream::SealPlace;
@@ -55,6 +56,20 @@ pub struct Verified {
 }
 
 impl Verified {
+    fn of(repo: RepoId) -> Self {
+        Self {
+            repo,
+            origins: 0,
+            change_sets: 0,
+            applied: 0,
+            unsealed: 0,
+            digest: None,
+            problems: Vec::new(),
+            problem_count: 0,
+            rebuilt: 0,
+        }
+    }
+
     fn problem(&mut self, text: String) {
         self.problem_count += 1;
         if self.problems.len() < PROBLEMS_MAX {
@@ -75,18 +90,9 @@ pub fn verify(
     storage: &Arc<dyn Storage>,
     rebuild: bool,
 ) -> Result<Verified, StorageError> {
-    let mut found = Verified {
-        repo,
-        origins: 0,
-        change_sets: 0,
-        applied: 0,
-        unsealed: 0,
-        digest: None,
-        problems: Vec::new(),
-        problem_count: 0,
-        rebuilt: 0,
-    };
+    let mut found = Verified::of(repo);
     let reader = JournalReader::new(repo, storage.clone());
+    let ends = ends::recall(storage.as_ref(), repo)?;
     let mut chains = Vec::new();
     for origin in reader.origins()? {
         found.origins += 1;
@@ -95,7 +101,8 @@ pub fn verify(
             repo,
             origin,
         };
-        chains.push(check_chain(&reader, place, &mut found)?);
+        let end = ends.get(&origin).copied();
+        chains.push(check_chain(&reader, place, end, &mut found)?);
     }
     let stored = match State::open(repo, storage.clone(), CACHE_BYTES) {
         Ok(state) => Some(state),
@@ -105,10 +112,11 @@ pub fn verify(
         }
     };
     let heads = stored.as_ref().map(|state| state.heads());
-    let order = fold_order(&chains, heads.as_deref(), &mut found);
+    let order = fold_order(&chains, heads.as_deref(), &ends, &mut found);
     found.applied = order.len() as u64;
     let fresh: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
-    let digest = match fold(&reader, repo, &order, &fresh) {
+    let past = Past(&reader, &ends);
+    let digest = match fold(&past, repo, &order, &fresh) {
         Ok(state) => state.latest().digest(),
         Err(error) => {
             found.problem(format!("the journal can not be folded: {error}"));
@@ -132,6 +140,37 @@ pub fn verify(
     Ok(found)
 }
 
+/// Makes a stored state, which has applied `heads`, what the journal says up to where origins end,
+/// in one checkpoint.
+///
+/// # Errors
+/// If the journal lacks some of it, or the store can not be read or written. Nothing has changed
+/// then.
+pub(super) fn make_again(
+    repo: RepoId,
+    storage: &Arc<dyn Storage>,
+    heads: &Heads,
+    ends: &Ends,
+) -> Result<(), ReadError> {
+    let reader = JournalReader::new(repo, storage.clone());
+    let past = Past(&reader, ends);
+    let mut order = Vec::new();
+    for (origin, head) in heads {
+        let end = ends.get(origin).copied().unwrap_or(head.sequence);
+        for number in 1..=end.min(head.sequence).0 {
+            let sequence = Sequence(number);
+            order.push((past.change_set(*origin, sequence)?.id, sequence));
+        }
+    }
+    order.sort_unstable();
+    let fresh: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    fold(&past, repo, &order, &fresh)?;
+    let mut found = Verified::of(repo);
+    let changes = records::compare(repo, storage.as_ref(), fresh.as_ref(), &mut found)?;
+    storage.checkpoint(&changes, &mut || Ok(()))?;
+    Ok(())
+}
+
 /// One origin's part of the journal, as far as it can be used: a dense chain from number 1.
 struct Chain {
     origin: OriginId,
@@ -142,6 +181,7 @@ struct Chain {
 fn check_chain(
     reader: &JournalReader,
     place: SealPlace,
+    end: Option<Sequence>,
     found: &mut Verified,
 ) -> Result<Chain, StorageError> {
     let origin = place.origin;
@@ -179,7 +219,8 @@ fn check_chain(
             if !whole {
                 continue; // it is not known what it should continue
             }
-            if let Err(reason) = continues(&link, &chain, previous, &mut author) {
+            let counts = end.is_none_or(|end| sequence <= end);
+            if let Err(reason) = continues(&link, &chain, previous, counts, &mut author) {
                 found.problem(wrong(reason));
                 whole = false;
                 continue;
@@ -226,18 +267,19 @@ fn check_link(bytes: &[u8], place: SealPlace, sequence: Sequence) -> Result<Link
     })
 }
 
-/// Whether a change set continues a chain; takes the author from the first one.
+/// Whether a change set continues a chain, before its end if it `counts`; takes the author from the first one.
 fn continues(
     link: &Link,
     chain: &Chain,
     previous: ChainHash,
+    counts: bool,
     author: &mut Option<PublicKey>,
 ) -> Result<(), String> {
     let set = &link.change_set;
     if set.previous != previous {
         return Err("it does not continue the one before it".into());
     }
-    if chain.ids.last().is_some_and(|last| *last >= set.id) {
+    if counts && chain.ids.last().is_some_and(|last| *last >= set.id) {
         return Err("its id is not above that of the one before it (M15)".into());
     }
     match (&set.birth, chain.ids.is_empty()) {
@@ -256,6 +298,7 @@ fn continues(
 fn fold_order(
     chains: &[Chain],
     heads: Option<&Heads>,
+    ends: &Ends,
     found: &mut Verified,
 ) -> Vec<(ChangeSetId, Sequence)> {
     let mut order = Vec::new();
@@ -264,7 +307,10 @@ fn fold_order(
     for (origin, head) in heads {
         let chain = chains.iter().find(|chain| chain.origin == *origin);
         let ids = chain.map_or(&[][..], |chain| &chain.ids);
-        let applied = usize::try_from(head.sequence.0).unwrap_or(usize::MAX);
+        let most = ends
+            .get(origin)
+            .map_or(head.sequence, |end| head.sequence.min(*end));
+        let applied = usize::try_from(most.0).unwrap_or(usize::MAX);
         let Some(ids) = ids.get(..applied) else {
             let has = ids.len();
             found.problem(format!(
@@ -285,7 +331,8 @@ fn fold_order(
     order
 }
 
-struct Past<'a>(&'a JournalReader);
+/// The change sets of a journal as they count where origins end.
+struct Past<'a>(&'a JournalReader, &'a Ends);
 
 impl History for Past<'_> {
     fn change_set(
@@ -294,29 +341,29 @@ impl History for Past<'_> {
         sequence: Sequence,
     ) -> Result<Arc<ChangeSet>, StorageError> {
         let set = self.0.change_set(origin, sequence)?;
-        set.map(Arc::new).ok_or_else(|| {
+        let set = set.map(Arc::new).ok_or_else(|| {
             StorageError::Damaged(format!(
                 "change set {sequence} of origin {origin} is missing"
             ))
-        })
+        })?;
+        Ok(ends::within(self.1, set))
     }
 }
 
 /// Folds change sets, which are in the order of their ids, into an empty store.
 fn fold(
-    reader: &JournalReader,
+    history: &Past<'_>,
     repo: RepoId,
     order: &[(ChangeSetId, Sequence)],
     fresh: &Arc<dyn Storage>,
 ) -> Result<Arc<State>, ReadError> {
     let state = State::open(repo, fresh.clone(), CACHE_BYTES)?;
-    let history = Past(reader);
     for part in order.chunks(BATCH) {
         let batch: Vec<Arc<ChangeSet>> = part
             .iter()
             .map(|(id, sequence)| history.change_set(id.origin, *sequence))
             .collect::<Result<_, _>>()?;
-        let merged = state.merge(&batch, &history)?;
+        let merged = state.merge(&batch, history)?;
         state.publish(merged.version);
         drop(merged);
         if let Some(checkpoint) = state.take_checkpoint() {

@@ -194,11 +194,11 @@ fn a_directory_that_can_not_be_used_is_refused_and_not_touched() {
         panic!("two daemons on one directory")
     };
     refused(&ran, &["in use"]);
-    let api = daemon.api.trim_start_matches("http://").to_owned();
+    let api = daemon.api().trim_start_matches("http://").to_owned();
     let other = place.path.join("b");
     let ran = run(&["serve", "--data", other.to_str().unwrap(), "--api", &api]);
     refused(&ran, &["in use", "--api"]);
-    let listen = daemon.listen.to_string();
+    let listen = daemon.listen().to_string();
     let ran = run(&[
         "serve",
         "--data",
@@ -372,7 +372,7 @@ fn garbage_on_the_peers_port_harms_nobody() {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     for i in 0..200_usize {
         let bytes: Vec<u8> = (0..i * 7).map(|j| (i * 31 + j * 17) as u8).collect();
-        socket.send_to(&bytes, daemon.listen).unwrap();
+        socket.send_to(&bytes, daemon.listen()).unwrap();
     }
     daemon.ok(&["add", "/still-here"]);
 }

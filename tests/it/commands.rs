@@ -288,7 +288,7 @@ fn sigterm_ends_a_busy_daemon_within_two_seconds_and_nothing_is_lost() {
     let place = place();
     let dir = place.path.join("a");
     let mut daemon = Daemon::start(&dir, &[]);
-    let address = daemon.api.trim_start_matches("http://").to_owned();
+    let address = daemon.api().trim_start_matches("http://").to_owned();
     // Somebody who has begun a request and says no more.
     let mut stalled = std::net::TcpStream::connect(&address).unwrap();
     let head = b"POST /v1/import HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{";

@@ -7,6 +7,8 @@
 mod crafted;
 mod invariants;
 mod mirror;
+mod model;
+mod peer;
 mod replay;
 
 use std::hash::{BuildHasher, RandomState};
@@ -17,8 +19,9 @@ use merge_spec::random::{self, History};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
+pub(crate) use model::Model;
 use replay::Totals;
-pub(crate) use replay::{Model, replay};
+pub(crate) use replay::replay;
 
 /// Histories in `make test`.
 const CASES: u64 = 2_500;

@@ -1,23 +1,184 @@
-//! A daemon as a process of its own, and commands against it.
+//! A daemon as a process of its own: started, killed, frozen, started again.
 
-use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+mod client;
+mod commands;
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+pub(crate) use client::{Client, Failure, until, until_equal};
 
 /// The program.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_leveret");
+/// How long a daemon may take to start; also how long anything else is waited for that must come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Lines of a daemon's log that are shown when a test fails.
+const LOG_LINES: usize = 60;
 
-/// A running daemon. It ends when this is dropped, and must not have panicked.
+/// A daemon. It is killed when this is dropped, and must not have panicked.
 pub(crate) struct Daemon {
-    child: Child,
-    /// The address of its API, as a URL.
-    pub(crate) api: String,
-    /// Where it listens for peers.
-    pub(crate) listen: SocketAddr,
+    data: PathBuf,
+    arguments: Vec<String>,
     log: PathBuf,
+    child: Option<Child>,
+    listen: Option<SocketAddr>,
+    client: Client,
+}
+
+impl Daemon {
+    /// Starts a daemon on a directory, with more arguments.
+    pub(crate) fn start(data: &Path, more: &[&str]) -> Self {
+        Self::try_start(data, more).unwrap_or_else(|ran| panic!("it does not start: {ran:?}"))
+    }
+
+    /// Starts a daemon; if it ends instead of being ready, gives what it said.
+    pub(crate) fn try_start(data: &Path, more: &[&str]) -> Result<Self, Ran> {
+        let mut daemon = Self {
+            data: data.to_owned(),
+            arguments: more.iter().map(|&text| text.to_owned()).collect(),
+            log: data.with_extension("log"),
+            child: None,
+            listen: None,
+            client: Client::new(),
+        };
+        File::create(&daemon.log).unwrap();
+        daemon.begin()?;
+        Ok(daemon)
+    }
+
+    /// Starts the process, and waits until it is ready.
+    fn begin(&mut self) -> Result<(), Ran> {
+        assert!(self.child.is_none(), "it runs already");
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listen = self.listen.unwrap_or(any).to_string();
+        let log = OpenOptions::new().append(true).open(&self.log).unwrap();
+        let mut child = program(&["serve", "--json", "--api", "127.0.0.1:0"])
+            .args(["--listen", &listen, "--data"])
+            .arg(&self.data)
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let stdout = child.stdout.take().unwrap();
+        let child = self.child.insert(child);
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            let read = BufReader::new(stdout).read_line(&mut line);
+            // Nobody listens any more if it took too long.
+            let _ = sender.send(read.map(|_| line));
+        });
+        let line = receiver.recv_timeout(PATIENCE);
+        let line = line.expect("it is ready in time").unwrap();
+        if line.is_empty() {
+            let status = child.wait().unwrap();
+            self.child = None;
+            return Err(Ran {
+                code: status.code(),
+                out: line,
+                err: self.log(),
+            });
+        }
+        let said: Value = serde_json::from_str(&line).unwrap();
+        self.listen = Some(said["listen"].as_str().unwrap().parse().unwrap());
+        let api = said["api"].as_str().unwrap().to_owned();
+        self.client.goes_to(Some(api));
+        Ok(())
+    }
+
+    /// Starts it again, on the same directory and with the same address for peers. Its API gets a
+    /// new one, so that a request meant for the life before never reaches this one.
+    pub(crate) fn restart(&mut self) {
+        self.begin()
+            .unwrap_or_else(|ran| panic!("it does not start again: {ran:?}"));
+    }
+
+    /// Kills it, as a power cut of the process would.
+    pub(crate) fn kill(&mut self) {
+        self.client.goes_to(None);
+        let mut child = self.child.take().expect("it runs");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Stops it where it is, until [`Daemon::thaw`].
+    pub(crate) fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    /// Asks it to end. Gives the exit code and how long it took.
+    pub(crate) fn terminate(&mut self) -> (Option<i32>, Duration) {
+        let start = now();
+        self.signal("TERM");
+        self.client.goes_to(None);
+        let status = self.child.take().expect("it runs").wait().unwrap();
+        (status.code(), start.elapsed())
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.child.as_ref().expect("it runs").id();
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &id.to_string()])
+            .status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Where it listens for peers.
+    pub(crate) fn listen(&self) -> SocketAddr {
+        self.listen.expect("it was started")
+    }
+
+    /// The address of its API, as a URL.
+    pub(crate) fn api(&self) -> String {
+        self.client.api().expect("it runs")
+    }
+
+    /// Its data directory.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// A client of it, for any thread, that goes on with the next life.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // Both fail only if it has ended.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let log = self.log();
+        if !std::thread::panicking() {
+            assert!(!log.contains("panicked"), "the daemon panicked:\n{log}");
+            return;
+        }
+        let lines: Vec<&str> = log.lines().collect();
+        let shown = &lines[lines.len().saturating_sub(LOG_LINES)..];
+        eprintln!("the log of {}:\n{}", self.data.display(), shown.join("\n"));
+    }
 }
 
 /// What a command came to.
@@ -85,138 +246,6 @@ pub(crate) fn program<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Command {
 pub(crate) fn run<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Ran {
     let output = program(arguments).output().expect("the program runs");
     output.into()
-}
-
-impl Daemon {
-    /// Starts a daemon on a directory, on free ports, with more arguments.
-    pub(crate) fn start(data: &Path, more: &[&str]) -> Self {
-        match Self::try_start(data, more) {
-            Ok(daemon) => daemon,
-            Err(ran) => panic!("the daemon does not start: {ran:?}"),
-        }
-    }
-
-    /// The same; gives what it said if it ends at once.
-    pub(crate) fn try_start(data: &Path, more: &[&str]) -> Result<Self, Ran> {
-        let log = data.with_extension("log");
-        let mut child = program(&["serve", "--json", "--listen", "127.0.0.1:0"])
-            .args(["--api", "127.0.0.1:0", "--data"])
-            .arg(data)
-            .args(more)
-            .stdout(Stdio::piped())
-            .stderr(File::create(&log).expect("the log can be made"))
-            .spawn()
-            .expect("the program starts");
-        let stdout = child.stdout.take().expect("it is piped");
-        let mut line = String::new();
-        let mut stdout = BufReader::new(stdout);
-        stdout.read_line(&mut line).expect("its output can be read");
-        if line.is_empty() {
-            let status = child.wait().expect("it can be waited for");
-            return Err(Ran {
-                code: status.code(),
-                out: line,
-                err: std::fs::read_to_string(&log).expect("the log can be read"),
-            });
-        }
-        let said: serde_json::Value = serde_json::from_str(&line).expect("it says JSON");
-        let text = |name: &str| said[name].as_str().expect("it says all").to_owned();
-        Ok(Self {
-            child,
-            api: text("api"),
-            listen: text("listen").parse().expect("it is an address"),
-            log,
-        })
-    }
-
-    /// Runs a client command against this daemon.
-    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
-        let output = self.command(arguments).output().expect("the program runs");
-        output.into()
-    }
-
-    /// A client command against this daemon.
-    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = program(arguments);
-        command.env("LEVERET_API", &self.api);
-        command
-    }
-
-    /// Runs a client command that has to succeed, and gives its output.
-    pub(crate) fn ok(&self, arguments: &[&str]) -> String {
-        let ran = self.run(arguments);
-        assert_eq!(ran.code, Some(0), "{arguments:?}: {ran:?}");
-        ran.out
-    }
-
-    /// The same, with its output as JSON.
-    pub(crate) fn json(&self, arguments: &[&str]) -> serde_json::Value {
-        let out = self.ok(arguments);
-        serde_json::from_str(&out).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {out}"))
-    }
-
-    /// Runs a client command with input on its standard input.
-    pub(crate) fn with_input(&self, arguments: &[&str], input: &[u8]) -> Ran {
-        let mut child = self
-            .command(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let mut stdin = child.stdin.take().expect("it is piped");
-        // It may end before it has read all; then what it says is looked at.
-        let _ = stdin.write_all(input);
-        drop(stdin);
-        child.wait_with_output().expect("the program runs").into()
-    }
-
-    /// Sends a request as it is and gives the whole answer.
-    pub(crate) fn raw(&self, request: &[u8]) -> String {
-        let address = self.api.trim_start_matches("http://");
-        let mut stream = TcpStream::connect(address).expect("the API takes connections");
-        stream
-            .set_read_timeout(Some(Duration::from_secs(10)))
-            .expect("a timeout can be set");
-        // It may be refused before it is sent whole; then the answer says why.
-        let _ = stream.write_all(request);
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
-        String::from_utf8_lossy(&answer).into_owned()
-    }
-
-    /// The digest of `main`.
-    pub(crate) fn digest(&self) -> String {
-        let status = self.json(&["status", "--json"]);
-        status["digest"]
-            .as_str()
-            .expect("there is a digest")
-            .to_owned()
-    }
-
-    /// Sends SIGTERM, and gives the exit code and how long it took.
-    pub(crate) fn terminate(&mut self) -> (Option<i32>, Duration) {
-        let start = now();
-        let killed = Command::new("kill")
-            .arg(self.child.id().to_string())
-            .status();
-        assert!(killed.expect("kill runs").success());
-        let status = self.child.wait().expect("it can be waited for");
-        (status.code(), start.elapsed())
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-        if !std::thread::panicking() {
-            assert!(!log.contains("panicked"), "the daemon panicked:\n{log}");
-        } else {
-            eprintln!("the daemon's log:\n{log}");
-        }
-    }
 }
 
 #[expect(

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 /// From the ground up. A file may use its own floor and those below it.
-const FLOORS: [&str; 9] = [
-    "model", "codec", "storage", "merge", "replica", "net", "peer", "api", "cli",
+const FLOORS: [&str; 10] = [
+    "fault", "model", "codec", "storage", "merge", "replica", "net", "peer", "api", "cli",
 ];
 
 /// Floors without threads, sockets, files, clocks and chance of their own.
-const PURE: [&str; 5] = ["model", "codec", "storage", "merge", "replica"];
+const PURE: [&str; 6] = ["fault", "model", "codec", "storage", "merge", "replica"];
 
 /// What a pure floor does not name. Clocks are the linter's (`clippy.toml`).
 const IMPURE: [&str; 10] = [

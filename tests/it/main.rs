@@ -1,5 +1,10 @@
 //! The one integration-test binary: leveret as a library, and as a program.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "all of it is tests, and `allow-unwrap-in-tests` knows only functions that are one"
+)]
+
 mod bad_input;
 mod cases;
 mod commands;
@@ -14,7 +19,6 @@ mod golden_state;
 mod library;
 mod limits;
 mod merge_costs;
-#[cfg(debug_assertions)]
 mod mutations;
 mod pages;
 mod restore;

@@ -26,7 +26,7 @@ enum Mutation {
 impl Mutation {
     fn all() -> Vec<Self> {
         let merging = Fault::ALL.iter().copied().map(Self::Merging);
-        let receiving = ReceiverFault::ALL.into_iter().map(Self::Receiving);
+        let receiving = ReceiverFault::ALL.iter().copied().map(Self::Receiving);
         merging.chain(receiving).collect()
     }
 
@@ -158,7 +158,7 @@ fn no_fault_is_on_unless_it_is_switched_on_and_then_on_this_thread_alone() {
     assert_eq!(Fault::current(), None);
 }
 
-/// What ships, and what is measured, has no faults to switch on.
+/// What ships has no faults to switch on.
 #[test]
 fn no_feature_but_faults_itself_brings_the_faults_in() {
     let manifest = include_str!("../../Cargo.toml");

@@ -87,6 +87,21 @@ fn the_page_on_merging_leads_only_to_files_that_exist() {
 }
 
 #[test]
+fn the_pages_on_simulating_lead_only_to_files_that_exist() {
+    for name in ["how-to/simulate.md", "explanation/simulated.md"] {
+        let path = at_home("docs").join(name);
+        let page = std::fs::read_to_string(&path).unwrap();
+        assert!(!links(&page).is_empty(), "{name}");
+        for target in links(&page) {
+            assert!(
+                path.parent().unwrap().join(target).is_file(),
+                "{name}: {target}"
+            );
+        }
+    }
+}
+
+#[test]
 fn the_examples_on_merging_are_the_cases_that_they_cite() {
     let page = page();
     let examples = examples(&page);

@@ -13,14 +13,14 @@ use crate::observation::Shown;
 const READABLE: &str = "the store of a test can be read";
 
 /// All that is to be seen of a state, read once.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Visible {
     /// The nodes, each before what is below it, siblings in their order.
     pub nodes: Vec<VisibleNode>,
 }
 
 /// A node that is to be seen.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct VisibleNode {
     /// Its path as shown; the root's is empty.
     pub path: String,

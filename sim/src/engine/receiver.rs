@@ -6,7 +6,8 @@ use std::sync::Arc;
 use leveret::merge::Merged;
 use leveret::model::{ChangeSet, ChangeSetId};
 
-use super::{Engine, ReceiverFault, applied, fits};
+use super::fault::{ReceiverFault, on};
+use super::{Engine, applied, fits};
 
 /// An engine that takes change sets as they come: late, early, twice.
 pub struct Receiver {
@@ -28,13 +29,13 @@ impl Receiver {
 
     /// Takes in a change set and merges nothing. One that was there before changes nothing (M17).
     pub fn receive(&mut self, set: &Arc<ChangeSet>) {
-        if ReceiverFault::AgainPushesOut.is_on() && self.held.contains_key(&set.id) {
+        if on(ReceiverFault::AgainPushesOut) && self.held.contains_key(&set.id) {
             self.held.pop_last();
         }
-        if ReceiverFault::MergedAgain.is_on() && self.applied.contains(set) {
+        if on(ReceiverFault::MergedAgain) && self.applied.contains(set) {
             self.engine.merge(std::slice::from_ref(set));
         }
-        if ReceiverFault::HeldForgotten.is_on() && !self.engine.is_ready(set) {
+        if on(ReceiverFault::HeldForgotten) && !self.engine.is_ready(set) {
             self.applied.push(set.clone());
         }
         if self.applied.iter().all(|other| other.id != set.id) {
@@ -83,7 +84,7 @@ impl Receiver {
                 Some(sequence) => *sequence,
                 None => applied(&heads, origin),
             };
-            let held = ReceiverFault::HeldCountsAsApplied.is_on();
+            let held = on(ReceiverFault::HeldCountsAsApplied);
             let waits = |origin| match self.held.values().rfind(|set| set.id.origin == origin) {
                 Some(newest) if held && origin != set.id.origin => newest.sequence,
                 _ => at(origin),

@@ -32,9 +32,10 @@ fn samples() -> Vec<(Message, &'static str)> {
                 repo,
                 heads: heads.clone(),
                 reply: true,
+                hash: [4; 16],
             },
-            "930102c42e93019292c410010101010101010101010101010101010192c410ababababababababababababab\
-         abababcd012cc3",
+            "930102c44094019292c410010101010101010101010101010101010192c410ababababababababababababab\
+         abababcd012cc3c41004040404040404040404040404040404",
         ),
         (
             Message::Want {
@@ -57,7 +58,10 @@ fn samples() -> Vec<(Message, &'static str)> {
          070707070707070707070707070707070707c2",
         ),
         (
-            Message::Have { repo, heads },
+            Message::Have {
+                repo,
+                heads: heads.clone(),
+            },
             "930105c42d92019292c410010101010101010101010101010101010192c410ababababababababababababab\
          abababcd012c",
         ),
@@ -71,6 +75,11 @@ fn samples() -> Vec<(Message, &'static str)> {
             "930106c45e9401c410abababababababababababababababab9192c40374776fc44007070707070707070707\
          0707070707070707070707070707070707070707070707070707070707070707070707070707070707070707\
          0707070707070707070790",
+        ),
+        (
+            Message::Ends { repo, ends: heads },
+            "930107c42d92019292c410010101010101010101010101010101010192c410ababababababababababababab\
+         abababcd012c",
         ),
     ]
 }

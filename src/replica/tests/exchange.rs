@@ -31,7 +31,7 @@ fn a_push_brings_a_save_to_a_neighbour_without_a_question() {
 }
 
 #[test]
-fn an_author_learns_who_has_its_saves() {
+pub(super) fn an_author_learns_who_has_its_saves() {
     let mut world = World::members(2, 3);
     world.connect(0, 1);
     world.converge(1_000);
@@ -46,7 +46,7 @@ fn an_author_learns_who_has_its_saves() {
 }
 
 #[test]
-fn nothing_is_sent_before_its_barrier() {
+pub(super) fn nothing_is_sent_before_its_barrier() {
     let mut world = World::members(2, 4);
     world.connect(0, 1);
     world.converge(1_000);
@@ -96,7 +96,7 @@ fn what_was_missed_in_a_long_absence_comes_in_few_passes() {
 }
 
 #[test]
-fn a_large_history_comes_in_sealed_ranges() {
+pub(super) fn a_large_history_comes_in_sealed_ranges() {
     let mut world = World::members(2, 7);
     let text = "x".repeat(60_000);
     world.save_and_wait(0, "add /a");
@@ -157,7 +157,7 @@ fn five_replicas_converge_through_loss_doubles_and_overtaking() {
 
 // M17
 #[test]
-fn what_comes_twice_changes_nothing_and_emits_nothing() {
+pub(super) fn what_comes_twice_changes_nothing_and_emits_nothing() {
     let mut world = World::members(2, 8);
     world.connect(0, 1);
     world.converge(1_000);
@@ -197,7 +197,7 @@ fn a_gap_is_asked_for() {
 }
 
 #[test]
-fn a_request_that_is_not_answered_is_made_elsewhere() {
+pub(super) fn a_request_that_is_not_answered_is_made_elsewhere() {
     let mut world = World::members(3, 10);
     world.connect(0, 1);
     world.run(3_000);
@@ -212,6 +212,21 @@ fn a_request_that_is_not_answered_is_made_elsewhere() {
     world.connect(0, 2);
     world.connect(1, 2);
     world.converge(30_000);
+}
+
+#[test]
+pub(super) fn what_does_not_fit_the_push_window_is_found_all_the_same() {
+    let mut world = World::members(2, 14);
+    world.connect(0, 1);
+    world.converge(1_000);
+    world.machines[1].frozen_disk = true;
+    // Each in a commit and a range of its own, and none of them acknowledged.
+    for n in 0..1_100 {
+        world.save_and_wait(0, &format!("set / n {n}"));
+    }
+    world.thaw(1);
+    world.converge(3_000);
+    assert_eq!(world.get(1, "/", "n"), Some(Value::Int(1_099)));
 }
 
 #[test]
@@ -253,7 +268,7 @@ fn equal_heads_with_unequal_digests_are_alarmed_once() {
 }
 
 #[test]
-fn a_clock_that_is_set_back_does_not_stop_the_talk() {
+pub(super) fn a_clock_that_is_set_back_does_not_stop_the_talk() {
     let mut world = World::members(2, 13);
     world.machines[1].clock_ms = 3_600_000;
     world.run(100);

@@ -87,7 +87,7 @@ fn a_directory_copied_while_its_owner_runs_makes_no_fork() {
 
 // M17
 #[test]
-fn a_fork_is_refused_and_everybody_told() {
+pub(super) fn a_fork_is_refused_and_everybody_told() {
     check_fork(1);
 }
 
@@ -164,7 +164,7 @@ fn check_fork(more: usize) {
 }
 
 #[test]
-fn a_relay_can_neither_change_nor_cut_nor_append() {
+pub(super) fn a_relay_can_neither_change_nor_cut_nor_append() {
     let mut world = World::members(2, 62);
     join_by_hand(&mut world, 0, 1);
     let mut author = Author::of(&world, 1, 1);

@@ -13,6 +13,7 @@ use crate::replica::admission::FUTURE_CHANGE_SETS_MAX;
 use crate::replica::{Alarm, ConnectionId, HeldReason, Identity, Message};
 
 /// An author that writes by hand what no replica would.
+#[derive(Clone)]
 pub(super) struct Author {
     pub(super) identity: Identity,
     pub(super) origin: OriginId,
@@ -67,6 +68,11 @@ impl Author {
         change_set
     }
 
+    /// Its next one continues this one.
+    pub(super) fn go_on_after(&mut self, set: &ChangeSet) {
+        self.last = Some((set.sequence, chain_hash(&encode(set))));
+    }
+
     /// Encoded, and sealed if `sealed`.
     pub(super) fn record(&self, world: &World, set: &ChangeSet, sealed: bool) -> SealedBytes {
         let body: Arc<[u8]> = encode(set).into();
@@ -109,7 +115,7 @@ pub(super) fn join_by_hand(world: &mut World, i: usize, peer: usize) {
 
 // M16
 #[test]
-fn what_is_far_ahead_waits_harms_nobody_and_is_applied_when_the_clock_gets_there() {
+pub(super) fn what_is_far_ahead_waits_harms_nobody_and_is_applied_when_the_clock_gets_there() {
     let mut world = World::members(3, 20);
     world.connect_all();
     world.converge(2_000);
@@ -196,7 +202,7 @@ fn no_more_of_the_future_is_kept_than_the_quota_allows() {
 
 // M2
 #[test]
-fn a_change_set_waits_for_what_it_depends_on_and_that_is_asked_for() {
+pub(super) fn a_change_set_waits_for_what_it_depends_on_and_that_is_asked_for() {
     let mut world = World::members(3, 23);
     world.connect(0, 1);
     world.connect(1, 2);
@@ -239,7 +245,7 @@ fn a_change_set_of_unknown_rules_is_kept_and_waits() {
 
 // M2, M15
 #[test]
-fn an_id_that_is_not_above_all_it_has_seen_is_its_authors_fault() {
+pub(super) fn an_id_that_is_not_above_all_it_has_seen_is_its_authors_fault() {
     let mut world = World::members(3, 25);
     let receipt = world.save_and_wait(0, "add /a");
     let on = vec![Dependency {
@@ -276,4 +282,28 @@ fn an_id_that_is_not_above_all_it_has_seen_is_its_authors_fault() {
     assert_eq!(world.applied(0, RepoId::MAIN), applied);
     let status = world.replica(0).status(now);
     assert_eq!(status.repos[1].quarantined, both);
+}
+
+// M16
+#[test]
+fn a_relaxed_replica_tells_of_what_has_waited_as_soon_as_it_is_due() {
+    let mut world = World::members(2, 27);
+    world.relaxed(0);
+    world.connect_all();
+    world.converge(2_000);
+    world.machines[1].clock_ms = 3_000;
+    world.save_and_wait(1, "add /ahead");
+    world.run(500);
+    assert_eq!(world.held(0), 1);
+    let told = world.machines[0].events.len();
+    // Nothing else happens on this machine.
+    world.disconnect(0, 1);
+    let due = world.replica(0).next_timeout();
+    while world.held(0) > 0 {
+        world.machines[0].clock_ms += 10;
+        let now = world.time(0).max(due);
+        world.replica(0).handle_timeout(now);
+        world.drain(0);
+    }
+    assert_eq!(world.machines[0].events.len(), told + 1);
 }

@@ -44,7 +44,7 @@ fn a_founder_writes_its_own_record_and_a_newcomer_its_address() {
 }
 
 #[test]
-fn what_a_stranger_wrote_is_not_taken_until_it_is_a_member() {
+pub(super) fn what_a_stranger_wrote_is_not_taken_until_it_is_a_member() {
     let mut world = World::strangers(3, 81);
     world.admit(0, 1);
     world.connect(0, 1);

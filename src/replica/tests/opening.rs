@@ -6,7 +6,7 @@ use crate::replica::{Alarm, OpenError, Replica};
 use crate::storage::Storage;
 
 #[test]
-fn a_life_goes_on_where_the_last_one_ended_under_a_fresh_origin() {
+pub(super) fn a_life_goes_on_where_the_last_one_ended_under_a_fresh_origin() {
     let mut world = World::members(1, 120);
     world.save_and_wait(0, "add /a\nset /a x 1");
     let last = world.save_and_wait(0, "set /a x 2");
@@ -94,6 +94,20 @@ fn a_checkpoint_never_runs_ahead_of_the_journal() {
 }
 
 #[test]
+pub(super) fn no_checkpoint_is_put_out_while_what_it_holds_is_on_its_way() {
+    let mut world = World::members(1, 128);
+    world.run(7_000);
+    world.machines[0].frozen_disk = true;
+    world.save(0, "add /a");
+    world.run(7_000);
+    assert!(world.replica(0).checkpoints.is_empty());
+    let done = world.replica(0).counters.checkpoints;
+    world.thaw(0);
+    world.run(100);
+    assert!(world.replica(0).counters.checkpoints > done);
+}
+
+#[test]
 fn a_gap_or_damage_in_the_journal_ends_a_stream_and_others_fill_it() {
     for damaged in [false, true] {
         let mut world = World::members(2, 123);
@@ -161,7 +175,7 @@ fn an_unsealed_end_of_an_earlier_life_is_sealed_and_goes_to_others() {
 }
 
 #[test]
-fn a_clock_that_was_set_back_makes_ids_that_rise_all_the_same() {
+pub(super) fn a_clock_that_was_set_back_makes_ids_that_rise_all_the_same() {
     let mut world = World::members(1, 125);
     world.machines[0].clock_ms = 3_600_000;
     world.crash(0);

@@ -59,6 +59,8 @@ enum Work {
     Deliver(ConnectionId, Box<Message>),
     Commit(u64, CommitToken, Vec<(Key, Vec<u8>)>),
     Checkpoint(u64, CheckpointToken, Vec<Change>),
+    /// The replica has asked to be opened again.
+    Reopen(u64),
 }
 
 pub(super) struct World {
@@ -161,6 +163,23 @@ impl World {
             .unwrap(),
         );
         self.drain(i);
+    }
+
+    /// Opens a replica again under its connections, as the driver does.
+    fn open_again(&mut self, i: usize) {
+        self.machines[i].storage = Arc::new(self.machines[i].storage.crash());
+        self.open(i);
+        let ends: Vec<_> = self
+            .links
+            .iter()
+            .filter(|((machine, _), _)| *machine == i)
+            .map(|((_, connection), (peer, _))| (*connection, *peer))
+            .collect();
+        for (connection, peer) in ends {
+            let (now, key) = (self.time(i), self.key(peer));
+            self.replica(i).connected(now, connection, key);
+            self.drain(i);
+        }
     }
 
     /// Ends a machine's life at once; what no barrier covers is lost.
@@ -302,6 +321,12 @@ impl World {
             return;
         }
         match work {
+            Work::Reopen(life) => {
+                if life == machine.life {
+                    self.open_again(i);
+                }
+                return;
+            }
             Work::Deliver(connection, message) => {
                 if self.links.contains_key(&(i, connection)) {
                     replica.receive(now, connection, *message);
@@ -354,7 +379,13 @@ impl World {
                     machine.closed.push(reason);
                     self.cut((i, connection));
                 }
-                Output::Alarm(alarm) => machine.alarms.push(alarm),
+                Output::Alarm(alarm) => {
+                    let remake = matches!(alarm, Alarm::Remake { .. });
+                    machine.alarms.push(alarm);
+                    if remake {
+                        self.later(50, i, Work::Reopen(life));
+                    }
+                }
                 Output::Witness(mark) => machine.storage.witness(&mark).unwrap(),
                 Output::MembersChanged => {}
             }

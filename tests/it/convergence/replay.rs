@@ -6,27 +6,24 @@
 //! newcomer all of it in any order, and another in one batch; and the state records of all must be
 //! the same, the hidden ones too.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::rc::Rc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use leveret::codec::state_key;
-use leveret::merge::{Checkpoint, Merged, Snapshot};
-use leveret::model::{ChangeSet, Dependency, NodeId, OriginId, RepoId, Sequence};
+use leveret::merge::Merged;
+use leveret::model::{ChangeSet, RepoId};
 use leveret::storage::Storage;
-use leveret::storage::memory::MemoryStorage;
-use leveret::storage::sled::{SledOptions, SledStorage};
-use leveret_sim::engine::{Engine, Log, Receiver, Visible, from_spec};
-use leveret_sim::observation::{Observation, nodes_of};
+use leveret_sim::observation::Observation;
 use merge_spec::random::{AUTHORS, Event, History};
-use merge_spec::{Fold, Origin, SetId};
+use merge_spec::{Origin, SetId};
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tempfile::TempDir;
 
 use super::invariants;
-use super::mirror::Mirror;
+use super::model::{Known, Model};
+use super::peer::{Peer, Store};
 
 /// One in so many histories runs on sled.
 const SLED_EVERY: u64 = 64;
@@ -52,23 +49,6 @@ pub(crate) fn replay(history: &History, seed: u64) -> Result<Replayed, String> {
     Model::new(history).replay(seed)
 }
 
-/// A history, and what the naive model makes of parts of it: worked out once for all replays.
-pub(crate) struct Model<'h> {
-    history: &'h History,
-    /// As in the case, in order of ids.
-    sets: Vec<Arc<ChangeSet>>,
-    index: BTreeMap<SetId, usize>,
-    /// By the change sets, one bit each.
-    known: HashMap<u128, Rc<Known>>,
-}
-
-/// What some change sets must come to.
-struct Known {
-    fold: Fold,
-    model: Observation,
-    nodes: Vec<NodeId>,
-}
-
 struct Trial<'m, 'h> {
     model: &'m mut Model<'h>,
     rng: ChaCha8Rng,
@@ -76,94 +56,7 @@ struct Trial<'m, 'h> {
     replayed: Replayed,
 }
 
-/// An engine, and what it has been told and has told.
-struct Peer {
-    receiver: Receiver,
-    mirror: Mirror,
-    store: Store,
-    log: Log,
-    /// The change sets it has applied, one bit each.
-    applied: u128,
-    /// A checkpoint that is not in the store yet.
-    under_way: Option<Checkpoint>,
-    /// A snapshot that somebody holds, and what was applied to it.
-    held: Option<(Snapshot, u128)>,
-}
-
-enum Store {
-    Memory(Arc<MemoryStorage>),
-    Sled(TempDir),
-}
-
-impl Store {
-    fn open(&self) -> Arc<dyn Storage> {
-        match self {
-            Self::Memory(storage) => storage.clone(),
-            Self::Sled(directory) => {
-                let options = SledOptions::default();
-                Arc::new(SledStorage::open(directory.path(), &options).unwrap())
-            }
-        }
-    }
-}
-
-impl Peer {
-    fn new(store: Store) -> Self {
-        let log = Log::default();
-        Self {
-            receiver: Receiver::new(Engine::on(store.open(), log.clone())),
-            mirror: Mirror::new(),
-            store,
-            log,
-            applied: 0,
-            under_way: None,
-            held: None,
-        }
-    }
-
-    fn in_memory() -> Self {
-        Self::new(Store::Memory(Arc::default()))
-    }
-
-    /// Begins a checkpoint, or ends the one that is under way.
-    fn checkpoint(&mut self) {
-        let engine = &self.receiver.engine;
-        match self.under_way.take() {
-            Some(checkpoint) => engine.write(checkpoint),
-            None => self.under_way = engine.state.take_checkpoint(),
-        }
-    }
-
-    /// Writes a checkpoint and opens the state again; of sled the whole store.
-    fn restart(&mut self) {
-        if self.under_way.is_some() {
-            self.checkpoint();
-        }
-        // It would go on reading a store that goes on.
-        self.held = None;
-        self.receiver.engine.restart();
-        if let Store::Sled(_) = self.store {
-            // The store must be closed before it can be opened again.
-            let away = Engine::new(self.log.clone());
-            drop(std::mem::replace(&mut self.receiver.engine, away));
-            self.receiver.engine = Engine::on(self.store.open(), self.log.clone());
-        }
-    }
-}
-
-impl<'h> Model<'h> {
-    pub(crate) fn new(history: &'h History) -> Self {
-        let case = &history.case;
-        assert!(case.change_sets.len() < 128, "a bit for each change set");
-        let ids = case.change_sets.iter().map(|set| set.id);
-        Self {
-            history,
-            sets: case.change_sets.iter().map(from_spec).collect(),
-            index: ids.enumerate().map(|(i, id)| (id, i)).collect(),
-            known: HashMap::new(),
-        }
-    }
-
+impl Model<'_> {
     /// As [`replay`].
     pub(crate) fn replay(&mut self, seed: u64) -> Result<Replayed, String> {
         let mut trial = Trial::new(self, seed);
@@ -175,81 +68,6 @@ impl<'h> Model<'h> {
         trial.without_the_voided(&known)?;
         trial.replayed.fired = known.fold.fired().clone();
         Ok(trial.replayed)
-    }
-
-    /// What the model makes of some change sets.
-    fn known(&mut self, applied: u128) -> Rc<Known> {
-        if let Some(known) = self.known.get(&applied) {
-            return known.clone();
-        }
-        let sets = &self.history.case.change_sets;
-        // Often all but the newest has been asked before.
-        let newest = 127_u32.checked_sub(applied.leading_zeros());
-        let before = newest.and_then(|newest| self.known.get(&(applied & !(1 << newest))));
-        let fold = match before.zip(newest) {
-            Some((known, newest)) => {
-                let mut fold = known.fold.clone();
-                fold.apply(&sets[newest as usize]);
-                fold
-            }
-            None => {
-                let some = sets.iter().enumerate();
-                let some = some.filter(|(i, _)| applied & (1 << i) != 0);
-                merge_spec::fold(&some.map(|(_, set)| set.clone()).collect::<Vec<_>>())
-            }
-        };
-        let known = Rc::new(Known {
-            model: Observation::of_model(&fold),
-            nodes: nodes_of(&fold),
-            fold,
-        });
-        self.known.insert(applied, known.clone());
-        known
-    }
-
-    /// Compares what the engine shows with what the model makes of these change sets, and with
-    /// what a mirror has been told.
-    fn compare(
-        &mut self,
-        snapshot: &Snapshot,
-        applied: u128,
-        mirror: Option<&Mirror>,
-    ) -> Result<(), String> {
-        let known = self.known(applied);
-        let visible = Visible::of(snapshot);
-        if let Some(mirror) = mirror {
-            mirror.check(&visible)?;
-        }
-        let nodes = known.nodes.iter().copied();
-        let found = Observation::of_visible(&visible, snapshot, nodes);
-        invariants::one_place_each(&found, &known.nodes)?;
-        if let Some(difference) = found.first_difference(&known.model) {
-            return Err(difference);
-        }
-        let (found, expected) = (snapshot.frontier(), self.frontier(applied));
-        if found != expected {
-            return Err(format!("frontier: {found:?} instead of {expected:?}"));
-        }
-        Ok(())
-    }
-
-    /// Those of some change sets that no other of them depends on (M2).
-    fn frontier(&self, applied: u128) -> Vec<Dependency> {
-        let sets = self.history.case.change_sets.iter().enumerate();
-        let sets = sets.filter(|(i, _)| applied & (1 << i) != 0);
-        let below: BTreeSet<(Origin, u64)> = (sets.clone())
-            .flat_map(|(_, set)| set.dependencies.iter().copied())
-            .collect();
-        let names = sets.map(|(_, set)| (set.id.origin, set.sequence));
-        let mut frontier: Vec<Dependency> = names
-            .filter(|name| !below.contains(name))
-            .map(|(origin, sequence)| Dependency {
-                origin: OriginId(origin.0),
-                sequence: Sequence(sequence),
-            })
-            .collect();
-        frontier.sort();
-        frontier
     }
 }
 

@@ -13,10 +13,9 @@ use leveret::model::ClusterId;
 use rand::{Rng as _, RngCore as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use super::daemon::{Daemon, PATIENCE, until, until_equal};
 use super::intruder::{Intruder, hello};
 use super::proxy::{Network, Weather};
-use crate::daemon::Ran;
+use crate::daemon::{Daemon, PATIENCE, Ran, until, until_equal};
 
 /// Numbers of `CloseCode`, as the reference has them.
 const BAD_FRAME: u64 = 4;
@@ -99,10 +98,10 @@ fn daemons_of_two_clusters_stay_apart_even_where_they_meet() {
     let directory = directory();
     let mut network = Network::new(11);
     let places = [network.place()];
-    let a = Daemon::start_at(&network, places[0], &directory.path().join("a"), None);
+    let a = network.start(places[0], &directory.path().join("a"), None);
     let b_place = network.place();
     let token = a.client().token();
-    let mut b = Daemon::start_at(&network, b_place, &directory.path().join("b"), Some(&token));
+    let mut b = network.start(b_place, &directory.path().join("b"), Some(&token));
     until_equal(&[a.client(), b.client()], PATIENCE);
     let stranger = Daemon::start(&directory.path().join("x"), &[]);
     stranger.client().apply("add /of-another-cluster").unwrap();
@@ -219,10 +218,10 @@ fn garbage_on_the_port_for_peers_does_not_come_between_them() {
     let directory = directory();
     let mut network = Network::new(13);
     let places = [network.place()];
-    let a = Daemon::start_at(&network, places[0], &directory.path().join("a"), None);
+    let a = network.start(places[0], &directory.path().join("a"), None);
     let b_place = network.place();
     let token = a.client().token();
-    let b = Daemon::start_at(&network, b_place, &directory.path().join("b"), Some(&token));
+    let b = network.start(b_place, &directory.path().join("b"), Some(&token));
     // What they say to each other is garbled too.
     network.weather(
         &[places[0], b_place],

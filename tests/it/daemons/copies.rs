@@ -6,9 +6,9 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::daemon::{Client, Daemon, PATIENCE, until_equal};
 use super::proxy::Network;
 use super::three::verify;
+use crate::daemon::{Client, PATIENCE, until_equal};
 
 fn copy(from: &Path, to: &Path) {
     let copied = Command::new("cp").arg("-a").args([from, to]).status();
@@ -43,7 +43,7 @@ fn a_directory_copied_while_its_owner_runs_is_one_writer_more() {
     let directory = tempfile::tempdir().unwrap();
     let mut network = Network::new(7);
     let a_place = network.place();
-    let mut a = Daemon::start_at(&network, a_place, &directory.path().join("a"), None);
+    let mut a = network.start(a_place, &directory.path().join("a"), None);
     let mut ids: BTreeSet<String> = a
         .client()
         .apply("add /shared")
@@ -52,7 +52,7 @@ fn a_directory_copied_while_its_owner_runs_is_one_writer_more() {
         .collect();
     let b_place = network.place();
     let token = a.client().token();
-    let mut b = Daemon::start_at(&network, b_place, &directory.path().join("b"), Some(&token));
+    let mut b = network.start(b_place, &directory.path().join("b"), Some(&token));
     until_equal(&[a.client(), b.client()], PATIENCE);
     ids.extend(save(b.client(), "before", 100));
 
@@ -79,7 +79,7 @@ fn a_directory_copied_while_its_owner_runs_is_one_writer_more() {
     ids.extend(save(b.client(), "apart", 50));
     let copy_place = network.place();
     network.set_cut_between(b_place, copy_place, true);
-    let mut b2 = Daemon::start_at(&network, copy_place, &directory.path().join("b2"), None);
+    let mut b2 = network.start(copy_place, &directory.path().join("b2"), None);
     ids.extend(save(b2.client(), "copy", 50));
     network.set_cut_between(a_place, b_place, false);
     let owner_and_copy = [b.client(), b2.client()].map(|client| client.status()["replica"].clone());
@@ -117,7 +117,7 @@ fn a_directory_that_is_put_back_to_an_older_copy_gets_everything_back_and_writes
     let directory = tempfile::tempdir().unwrap();
     let mut network = Network::new(8);
     let place = network.place();
-    let mut a = Daemon::start_at(&network, place, &directory.path().join("a"), None);
+    let mut a = network.start(place, &directory.path().join("a"), None);
     let mut ids: BTreeSet<String> = a
         .client()
         .apply("add /shared")
@@ -126,7 +126,7 @@ fn a_directory_that_is_put_back_to_an_older_copy_gets_everything_back_and_writes
         .collect();
     let b_place = network.place();
     let token = a.client().token();
-    let mut b = Daemon::start_at(&network, b_place, &directory.path().join("b"), Some(&token));
+    let mut b = network.start(b_place, &directory.path().join("b"), Some(&token));
     until_equal(&[a.client(), b.client()], PATIENCE);
     ids.extend(save(b.client(), "before", 20));
     assert_have(&[a.client(), b.client()], &ids);

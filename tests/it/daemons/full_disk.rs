@@ -5,9 +5,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::daemon::{Daemon, Failure, PATIENCE, until, until_equal};
 use super::three::verify;
-use crate::daemon::now;
+use crate::daemon::{Daemon, Failure, PATIENCE, now, until, until_equal};
 
 /// A small disk of its own; taken away when this is dropped.
 struct Disk(PathBuf);

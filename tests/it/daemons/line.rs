@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::daemon::{Client, Daemon, PATIENCE, until, until_equal};
 use super::proxy::{Network, Weather};
 use super::three::verify;
+use crate::daemon::{Client, PATIENCE, until, until_equal};
 
 fn key(client: &Client) -> String {
     client.status()["replica"].as_str().unwrap().to_owned()
@@ -36,13 +36,13 @@ fn the_ends_of_a_line_get_each_others_saves_and_member_records_with_their_signat
     network.set_cut_between(places[0], places[2], true);
 
     let data = ["a", "b", "c"].map(|name| directory.path().join(name));
-    let mut a = Daemon::start_at(&network, places[0], &data[0], None);
+    let mut a = network.start(places[0], &data[0], None);
     a.client()
         .apply("add /from-a\nset /from-a by \"a\"")
         .unwrap();
-    let mut b = Daemon::start_at(&network, places[1], &data[1], Some(&a.client().token()));
+    let mut b = network.start(places[1], &data[1], Some(&a.client().token()));
     // B lets C in, of whom A has never heard.
-    let mut c = Daemon::start_at(&network, places[2], &data[2], Some(&b.client().token()));
+    let mut c = network.start(places[2], &data[2], Some(&b.client().token()));
     let keys = [&a, &b, &c].map(|daemon| key(daemon.client()));
     let ids: Vec<String> = [(&a, "a"), (&b, "b"), (&c, "c")]
         .map(|(daemon, name)| {

@@ -10,6 +10,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use crate::daemon::now;
+use crate::daemon::{Daemon, now};
 
 /// How long a thread of the network may take to see that it shall end.
 const LOOK: Duration = Duration::from_millis(50);
@@ -130,6 +131,19 @@ impl Network {
     /// Says which socket is behind a place from now on.
     pub(crate) fn settle(&self, place: Place, behind: SocketAddr) {
         self.shared.lock().fronts[place.0].behind = Some(behind);
+    }
+
+    /// Starts a daemon at a place, and lets it join with a token, if one is given.
+    pub(crate) fn start(&self, at: Place, data: &Path, join: Option<&str>) -> Daemon {
+        let front = self.front(at).to_string();
+        let name = data.file_name().unwrap().to_str().unwrap();
+        let mut arguments = vec!["--advertise", &front, "--name", name];
+        if let Some(token) = join {
+            arguments.extend(["--join", token]);
+        }
+        let daemon = Daemon::start(data, &arguments);
+        self.settle(at, daemon.listen());
+        daemon
     }
 
     /// Changes the weather on every link that there is or will be between these places.

@@ -18,10 +18,9 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
-use super::daemon::{Client, Daemon, Failure, PATIENCE, until_equal};
 use super::proxy::{Network, Place, Weather};
 use super::workload::{Kind, NODES, User, shared_nodes};
-use crate::daemon::{now, program};
+use crate::daemon::{Client, Daemon, Failure, PATIENCE, now, program, until_equal};
 
 /// Saves that each daemon has to acknowledge.
 const SAVES: usize = 2_000;
@@ -58,10 +57,10 @@ fn three_daemons_that_are_cut_off_killed_and_frozen_end_with_the_tree_that_the_r
     // A daemon joins through its place, and a place knows its daemon when that has spoken: one
     // after the other.
     let data = ["a", "b", "c"].map(|name| directory.path().join(name));
-    let a = Daemon::start_at(&network, places[0], &data[0], None);
+    let a = network.start(places[0], &data[0], None);
     let token = a.client().token();
-    let b = Daemon::start_at(&network, places[1], &data[1], Some(&token));
-    let mut c = Daemon::start_at(&network, places[2], &data[2], Some(&token));
+    let b = network.start(places[1], &data[1], Some(&token));
+    let mut c = network.start(places[2], &data[2], Some(&token));
     let clients = [&a, &b, &c].map(|daemon| daemon.client().clone());
     let of = clients.each_ref();
 

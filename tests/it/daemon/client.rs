@@ -1,192 +1,16 @@
-//! A daemon as a process that can be killed, frozen and started again, and a client of its API.
+//! A client of a daemon's API, for any thread, and waiting for what daemons come to.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
 use ureq::Agent;
 
-use super::proxy::{Network, Place};
-use crate::daemon::{Ran, now, program};
+use super::{PATIENCE, now};
 
-/// How long a daemon may take to start; also how long anything else is waited for that must come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// How long one request may take: longer than a daemon is ever frozen.
 const REQUEST_TIME: Duration = Duration::from_secs(30);
-/// Lines of a daemon's log that are shown when a test fails.
-const LOG_LINES: usize = 60;
-
-/// A daemon. It is killed when this is dropped, and must not have panicked.
-pub(crate) struct Daemon {
-    data: PathBuf,
-    arguments: Vec<String>,
-    log: PathBuf,
-    child: Option<Child>,
-    listen: Option<SocketAddr>,
-    client: Client,
-}
-
-impl Daemon {
-    /// Starts a daemon on a directory, with more arguments.
-    pub(crate) fn start(data: &Path, more: &[&str]) -> Self {
-        Self::try_start(data, more).unwrap_or_else(|ran| panic!("it does not start: {ran:?}"))
-    }
-
-    /// Starts a daemon at a place of a network, and lets it join with a token, if one is given.
-    pub(crate) fn start_at(network: &Network, at: Place, data: &Path, join: Option<&str>) -> Self {
-        let front = network.front(at).to_string();
-        let name = data.file_name().unwrap().to_str().unwrap();
-        let mut arguments = vec!["--advertise", &front, "--name", name];
-        if let Some(token) = join {
-            arguments.extend(["--join", token]);
-        }
-        let daemon = Self::start(data, &arguments);
-        network.settle(at, daemon.listen());
-        daemon
-    }
-
-    /// Starts a daemon; if it ends instead of being ready, gives what it said.
-    pub(crate) fn try_start(data: &Path, more: &[&str]) -> Result<Self, Ran> {
-        let mut daemon = Self {
-            data: data.to_owned(),
-            arguments: more.iter().map(|&text| text.to_owned()).collect(),
-            log: data.with_extension("log"),
-            child: None,
-            listen: None,
-            client: Client::new(),
-        };
-        File::create(&daemon.log).unwrap();
-        daemon.run()?;
-        Ok(daemon)
-    }
-
-    fn run(&mut self) -> Result<(), Ran> {
-        assert!(self.child.is_none(), "it runs already");
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let listen = self.listen.unwrap_or(any).to_string();
-        let log = OpenOptions::new().append(true).open(&self.log).unwrap();
-        let mut child = program(&["serve", "--json", "--api", "127.0.0.1:0"])
-            .args(["--listen", &listen, "--data"])
-            .arg(&self.data)
-            .args(&self.arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let stdout = child.stdout.take().unwrap();
-        let child = self.child.insert(child);
-        let (sender, receiver) = mpsc::channel();
-        std::thread::spawn(move || {
-            let mut line = String::new();
-            let read = BufReader::new(stdout).read_line(&mut line);
-            // Nobody listens any more if it took too long.
-            let _ = sender.send(read.map(|_| line));
-        });
-        let line = receiver.recv_timeout(PATIENCE);
-        let line = line.expect("it is ready in time").unwrap();
-        if line.is_empty() {
-            let status = child.wait().unwrap();
-            self.child = None;
-            return Err(Ran {
-                code: status.code(),
-                out: line,
-                err: self.log(),
-            });
-        }
-        let said: Value = serde_json::from_str(&line).unwrap();
-        self.listen = Some(said["listen"].as_str().unwrap().parse().unwrap());
-        let api = said["api"].as_str().unwrap().to_owned();
-        *self.client.api.lock().unwrap() = Some(api);
-        Ok(())
-    }
-
-    /// Starts it again, on the same directory and with the same address for peers. Its API gets a
-    /// new one, so that a request meant for the life before never reaches this one.
-    pub(crate) fn restart(&mut self) {
-        self.run()
-            .unwrap_or_else(|ran| panic!("it does not start again: {ran:?}"));
-    }
-
-    /// Kills it, as a power cut of the process would.
-    pub(crate) fn kill(&mut self) {
-        *self.client.api.lock().unwrap() = None;
-        let mut child = self.child.take().expect("it runs");
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-
-    /// Stops it where it is, until [`Daemon::thaw`].
-    pub(crate) fn freeze(&self) {
-        self.signal("STOP");
-    }
-
-    /// Lets it go on.
-    pub(crate) fn thaw(&self) {
-        self.signal("CONT");
-    }
-
-    /// Asks it to end. Gives the exit code and how long it took.
-    pub(crate) fn terminate(&mut self) -> (Option<i32>, Duration) {
-        let start = now();
-        self.signal("TERM");
-        *self.client.api.lock().unwrap() = None;
-        let status = self.child.take().expect("it runs").wait().unwrap();
-        (status.code(), start.elapsed())
-    }
-
-    fn signal(&self, name: &str) {
-        let id = self.child.as_ref().expect("it runs").id();
-        let sent = Command::new("kill")
-            .args([&format!("-{name}"), &id.to_string()])
-            .status();
-        assert!(sent.unwrap().success());
-    }
-
-    /// Where it listens for peers.
-    pub(crate) fn listen(&self) -> SocketAddr {
-        self.listen.expect("it was started")
-    }
-
-    /// Its data directory.
-    pub(crate) fn data(&self) -> &Path {
-        &self.data
-    }
-
-    /// What it has logged so far.
-    pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    /// A client of it, for any thread, that goes on with the next life.
-    pub(crate) fn client(&self) -> &Client {
-        &self.client
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // Both fail only if it has ended.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        let log = self.log();
-        if !std::thread::panicking() {
-            assert!(!log.contains("panicked"), "the daemon panicked:\n{log}");
-            return;
-        }
-        let lines: Vec<&str> = log.lines().collect();
-        let shown = &lines[lines.len().saturating_sub(LOG_LINES)..];
-        eprintln!("the log of {}:\n{}", self.data.display(), shown.join("\n"));
-    }
-}
 
 /// A client of a daemon's API.
 #[derive(Clone)]
@@ -208,7 +32,7 @@ pub(crate) enum Failure {
 type Query<'a> = &'a [(&'a str, &'a str)];
 
 impl Client {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(REQUEST_TIME))
@@ -218,6 +42,16 @@ impl Client {
             agent: config.into(),
             api: Arc::default(),
         }
+    }
+
+    /// From now on the API is there, or nowhere.
+    pub(super) fn goes_to(&self, api: Option<String>) {
+        *self.api.lock().unwrap() = api;
+    }
+
+    /// Where the API is, as a URL; nothing while the daemon does not run.
+    pub(super) fn api(&self) -> Option<String> {
+        self.api.lock().unwrap().clone()
     }
 
     /// Reads something, once.
@@ -240,7 +74,7 @@ impl Client {
     }
 
     fn url(&self, path: &str) -> Result<String, Failure> {
-        match &*self.api.lock().unwrap() {
+        match self.api() {
             Some(api) => Ok(format!("{api}{path}")),
             None => Err(Failure::Lost("it does not run".into())),
         }

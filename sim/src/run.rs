@@ -1,0 +1,254 @@
+//! One run: the faults, and then the healing.
+//!
+//! In the first act, *safety*, everything that was planned happens, and the checkers watch. Then
+//! the faults stop, and in the second, *healing*, everybody must come to the same state within a
+//! stated time: a system that is only ever looked at while everything is broken can excuse any
+//! state it is in.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use crate::act::{Director, LEAD_MS_MAX, SETTLED};
+use crate::check::{Checkers, End, Losses, has_converged};
+use crate::plan::{Options, Plan};
+use crate::world::{Micros, Tally, Trace, World};
+
+/// Longest time that healing may take, when no clock was ahead.
+pub const HEALING_MAX: Micros = Micros::from_seconds(180);
+/// Time between two looks whether everybody has come to the same state.
+const LOOK: Micros = Micros::from_millis(500);
+/// After so many looks, machines that are no members yet are given another token.
+const STRANGERS: u32 = 10;
+/// Time for which nothing may happen any more once they have.
+const REST: Micros = Micros::from_seconds(3);
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Everything held.
+    Good,
+    /// Something panicked: an assertion, or worse.
+    Crash(String),
+    /// The machines did not come to the same state in time.
+    Stuck(String),
+    /// They came to different states, or lost something, or something else did not hold.
+    Wrong(String),
+}
+
+impl Verdict {
+    /// The exit status that says so.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Good => 0,
+            Self::Crash(_) => 10,
+            Self::Stuck(_) => 11,
+            Self::Wrong(_) => 12,
+        }
+    }
+
+    /// A word for it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Crash(_) => "crash",
+            Self::Stuck(_) => "stuck",
+            Self::Wrong(_) => "wrong",
+        }
+    }
+
+    /// What went wrong; empty if nothing did.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Good => "",
+            Self::Crash(why) | Self::Stuck(why) | Self::Wrong(why) => why,
+        }
+    }
+}
+
+/// What a run came to.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// How it ended.
+    pub verdict: Verdict,
+    /// Hash of everything that happened; the same for the same options, everywhere.
+    pub trace: String,
+    /// How many things happened.
+    pub steps: u64,
+    /// What was met.
+    pub tally: Tally,
+    /// What was acknowledged, and what of it was lost and may have been.
+    pub losses: Losses,
+    /// Virtual time that passed.
+    pub virtual_time: Duration,
+    /// Virtual time that healing took.
+    pub healing: Duration,
+    /// Machines at the end.
+    pub machines: usize,
+}
+
+impl Outcome {
+    fn crashed(why: String) -> Self {
+        Self {
+            verdict: Verdict::Crash(why),
+            trace: String::new(),
+            steps: 0,
+            tally: Tally::default(),
+            losses: Losses::default(),
+            virtual_time: Duration::ZERO,
+            healing: Duration::ZERO,
+            machines: 0,
+        }
+    }
+}
+
+/// Runs what the options say. A panic is a verdict.
+pub fn run(options: &Options) -> Outcome {
+    let plan = Plan::new(options);
+    match catch_unwind(AssertUnwindSafe(|| Stage::new(&plan, options.trace).play())) {
+        Ok(outcome) => outcome,
+        Err(panic) => {
+            let text = panic
+                .downcast_ref::<String>()
+                .cloned()
+                .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            Outcome::crashed(text.unwrap_or_else(|| "a panic without words".to_owned()))
+        }
+    }
+}
+
+/// A run that can be looked at while it goes on: for experiments.
+pub struct Stage {
+    /// The machines.
+    pub world: World,
+    director: Director,
+    checkers: Checkers,
+    safety: Micros,
+}
+
+impl Stage {
+    /// Everything in its place, nothing begun.
+    pub fn new(plan: &Plan, trace: bool) -> Self {
+        Self::set_up(plan, trace, Checkers::watch)
+    }
+
+    /// The same with nobody who checks anything: for experiments, which measure.
+    pub fn unchecked(plan: &Plan) -> Self {
+        Self::set_up(plan, false, |_| Checkers::none())
+    }
+
+    fn set_up(plan: &Plan, trace: bool, watch: impl FnOnce(&mut World) -> Checkers) -> Self {
+        let mut world = World::new(plan.seed, plan.geography.clone(), Trace::new(trace));
+        let checkers = watch(&mut world);
+        let director = Director::new(plan, &mut world);
+        Self {
+            world,
+            director,
+            checkers,
+            safety: SETTLED.after(plan.safety),
+        }
+    }
+
+    /// Lets time pass until `until`; false if something went wrong.
+    pub fn pass(&mut self, until: Micros) -> bool {
+        while let Some(planned) = self.world.step(until) {
+            self.director.act(&mut self.world, planned.0);
+        }
+        if self.world.wrong().is_some() {
+            return false;
+        }
+        self.world.now = until;
+        true
+    }
+
+    /// Plays both acts.
+    pub fn play(mut self) -> Outcome {
+        let verdict = self.act_one().and_then(|()| self.act_two());
+        let healing_began = self.safety;
+        self.world.count_all();
+        let verdict = verdict.err().unwrap_or(Verdict::Good);
+        let passed = |time: Micros| Duration::from_micros(time.0);
+        Outcome {
+            verdict,
+            trace: self.world.trace.hash(),
+            steps: self.world.trace.steps(),
+            losses: self.checkers.losses(),
+            virtual_time: passed(self.world.now),
+            healing: passed(Micros(self.world.now.0.saturating_sub(healing_began.0))),
+            machines: self.world.machines.len(),
+            tally: self.world.tally,
+        }
+    }
+
+    fn act_one(&mut self) -> Result<(), Verdict> {
+        match self.pass(self.safety) {
+            true => Ok(()),
+            false => Err(self.found_wrong()),
+        }
+    }
+
+    fn found_wrong(&self) -> Verdict {
+        Verdict::Wrong(self.world.wrong().unwrap_or("nobody knows").to_owned())
+    }
+
+    fn act_two(&mut self) -> Result<(), Verdict> {
+        self.director.heal(&mut self.world);
+        // What was ahead of time by as much as clocks were wrong is held until it is due.
+        let lead = match self.world.tally.has_wrong_clock() {
+            true => Micros::from_millis(LEAD_MS_MAX + 60_000),
+            false => Micros(0),
+        };
+        let begun = self.world.now;
+        let end = begun.after(HEALING_MAX).after(lead);
+        // Everybody who was down is up after a moment.
+        let mut next = begun.after(LOOK);
+        let mut stocked = false;
+        let mut looks = 0;
+        loop {
+            if !self.pass(next) {
+                return Err(self.found_wrong());
+            }
+            if !stocked && self.world.running().len() == self.world.members().len() {
+                self.checkers.begin_healing(&self.world);
+                stocked = true;
+            }
+            looks += 1;
+            if looks % STRANGERS == 0 {
+                self.director.help_strangers(&mut self.world);
+            }
+            let lag = self.lag();
+            if stocked && lag.is_none() {
+                break;
+            }
+            if next >= end {
+                self.world.describe();
+                let lag = lag.unwrap_or_else(|| "not everybody is up".to_owned());
+                return Err(Verdict::Stuck(lag));
+            }
+            next = next.after(LOOK);
+        }
+        let rested = self.world.now.after(REST);
+        if !self.pass(rested) {
+            return Err(self.found_wrong());
+        }
+        let end = End {
+            world: &self.world,
+            ahead: &self.director.ahead,
+        };
+        self.checkers.finish(&end).map_err(Verdict::Wrong)
+    }
+
+    /// What keeps the machines from being one; nothing if nothing does.
+    fn lag(&self) -> Option<String> {
+        let end = End {
+            world: &self.world,
+            ahead: &self.director.ahead,
+        };
+        match has_converged(&end) {
+            Err(lag) => Some(lag.0),
+            Ok(()) if !self.checkers.is_everywhere(&end) => {
+                Some("something that was saved has not come everywhere".to_owned())
+            }
+            Ok(()) => None,
+        }
+    }
+}

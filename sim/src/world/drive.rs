@@ -1,0 +1,326 @@
+//! What the driver of a replica does: carries out what it puts out, and wakes it in time.
+
+use leveret::merge::Draft;
+use leveret::model::RepoId;
+use leveret::replica::{Alarm, Output, SaveError};
+use leveret::storage::StorageError;
+
+use super::machine::{AtCommit, Down, Job, Life, Pending};
+use super::queue::Micros;
+use super::{Happening, Note, World};
+use crate::plan::Kind;
+
+/// How long a driver waits before it opens a store again that has failed.
+const REOPEN_PAUSE: Micros = Micros::from_seconds(1);
+/// How long a driver waits before it tries a checkpoint again for which there was no room.
+const CHECKPOINT_PAUSE: Micros = Micros::from_seconds(2);
+
+impl World {
+    /// Carries out what a replica puts out, and plans when it is woken.
+    pub(crate) fn drain(&mut self, machine: usize) {
+        while let Some(replica) = &mut self.machines[machine].replica {
+            let Some(output) = replica.poll_output() else {
+                break;
+            };
+            self.carry_out(machine, output);
+        }
+        self.plan_wake(machine);
+    }
+
+    fn carry_out(&mut self, machine: usize, output: Output) {
+        match output {
+            Output::Send { to, message } => self.send(machine, to, &message),
+            Output::Commit { token, records } => {
+                let takes = self.machines[machine].disk.commit_us(&mut self.chance);
+                self.disk_job(machine, takes, Job::Commit(token, records));
+            }
+            Output::Checkpoint { token, changes } => {
+                let takes = self.machines[machine].disk.checkpoint_us(&mut self.chance);
+                self.disk_job(machine, takes, Job::Checkpoint(token, changes));
+            }
+            Output::Witness(mark) => {
+                // It only reports losses: without it the machine goes on.
+                let _ = self.machines[machine].disk.witness(&mark);
+            }
+            Output::Saved { ticket, receipt } => {
+                let pending = self.machines[machine].saves.remove(&ticket);
+                if receipt.repo != RepoId::MAIN {
+                    return;
+                }
+                let Some(Pending { asked, seen }) = pending else {
+                    return;
+                };
+                self.trace
+                    .line(self.now, machine, format_args!("saved {}", receipt.id));
+                self.trace
+                    .step(self.now, machine, "saved", &receipt.id.to_bytes());
+                let now = self.now;
+                self.note(&Note::Saved {
+                    machine,
+                    receipt: &receipt,
+                    asked,
+                    now,
+                    seen: &seen,
+                });
+            }
+            Output::SaveFailed { ticket, .. } => {
+                self.machines[machine].saves.remove(&ticket);
+                self.tally.mark("save failed");
+            }
+            Output::Event(event) => {
+                let digest = event.snapshot.digest();
+                for set in &event.change_sets {
+                    self.trace.line(
+                        self.now,
+                        machine,
+                        format_args!("shows {} number {}", set.id, set.sequence),
+                    );
+                }
+                for change in &event.changes {
+                    self.trace
+                        .line(self.now, machine, format_args!("  {change:?}"));
+                }
+                self.trace.step(self.now, machine, "event", &digest.0);
+                let Some(replica) = self.machines[machine].replica.take() else {
+                    return;
+                };
+                let now = self.now;
+                self.note(&Note::Event {
+                    machine,
+                    event: &event,
+                    now,
+                    replica: &replica,
+                });
+                self.machines[machine].replica = Some(replica);
+            }
+            Output::Close { connection, reason } => {
+                self.trace.line(
+                    self.now,
+                    machine,
+                    format_args!("closes a connection: {reason}"),
+                );
+                self.tally.mark("connection closed for bad manners");
+                self.close_connection(machine, connection);
+            }
+            Output::MembersChanged => {}
+            Output::Alarm(alarm) => self.alarm(machine, &alarm),
+            other => panic!("the driver knows nothing of {other:?}"),
+        }
+    }
+
+    fn alarm(&mut self, machine: usize, alarm: &Alarm) {
+        self.trace
+            .line(self.now, machine, format_args!("alarm: {alarm}"));
+        if let Alarm::Storage(_) | Alarm::Remake { .. } = alarm {
+            self.store_failed(machine);
+        }
+        if let Alarm::Digest { peer, .. } = alarm
+            && self.is_hostile(peer)
+        {
+            // It says what it likes.
+            return;
+        }
+        self.note(&Note::Alarm { machine, alarm });
+    }
+
+    fn disk_job(&mut self, machine: usize, takes: u64, job: Job) {
+        self.serial += 1;
+        let number = self.serial;
+        let at = self.now.plus(takes);
+        let machine_ = &mut self.machines[machine];
+        machine_.jobs.insert(number, job);
+        let life = machine_.life;
+        self.queue.push(
+            at,
+            Happening::Disk {
+                machine,
+                life,
+                job: number,
+            },
+        );
+    }
+
+    /// A disk has come to a job.
+    pub(super) fn disk_done(&mut self, machine: usize, life: Life, number: u64) {
+        let now = self.clock(machine);
+        let me = &mut self.machines[machine];
+        if me.life != life {
+            return;
+        }
+        let Some(job) = me.jobs.remove(&number) else {
+            return;
+        };
+        let what = if matches!(job, Job::Commit(..)) {
+            "commit"
+        } else {
+            "checkpoint"
+        };
+        self.trace
+            .line(self.now, machine, format_args!("disk: {what}"));
+        match job {
+            Job::Commit(token, records) => {
+                if let Some(at) = me.crash_at_commit.take() {
+                    return self.crash_at(machine, at, &records);
+                }
+                match me.disk.append(&records) {
+                    Ok(()) => {
+                        if let Some(replica) = &mut me.replica {
+                            replica.committed(now, token);
+                        }
+                    }
+                    Err(error) => return self.fail_store(machine, error),
+                }
+            }
+            Job::Checkpoint(token, changes) => match me.disk.checkpoint(&changes) {
+                Ok(()) => {
+                    if let Some(replica) = &mut me.replica {
+                        replica.checkpointed(now, token);
+                    }
+                }
+                Err(StorageError::Full(_)) => {
+                    self.tally.meet(Kind::DiskFull);
+                    self.disk_job(machine, CHECKPOINT_PAUSE.0, Job::Checkpoint(token, changes));
+                    return;
+                }
+                Err(error) => return self.fail_store(machine, error),
+            },
+        }
+        self.drain(machine);
+    }
+
+    fn crash_at(&mut self, machine: usize, at: AtCommit, records: &[(Vec<u8>, Vec<u8>)]) {
+        match at {
+            AtCommit::Before => self.tally.mark("crash before a commit"),
+            AtCommit::Amid(permille) => {
+                let kept = records.len() * permille as usize / 1_000;
+                self.machines[machine].disk.tear(records, kept);
+                self.tally.meet(Kind::Torn);
+            }
+            AtCommit::After => {
+                self.tally.mark("crash after a commit");
+                // Whether it is durable or refused: nobody hears of it.
+                let _ = self.machines[machine].disk.append(records);
+            }
+        }
+        self.go_down(machine, Down::Crashed);
+        let pause = self.chance.spread(100, 10_000) * 1_000;
+        self.start_after(machine, pause);
+    }
+
+    /// A write has failed: the replica is told, and the store is opened again after a while.
+    fn fail_store(&mut self, machine: usize, error: StorageError) {
+        if matches!(error, StorageError::Full(_)) {
+            self.tally.meet(Kind::DiskFull);
+        }
+        let now = self.clock(machine);
+        if let Some(replica) = &mut self.machines[machine].replica {
+            replica.storage_failed(now, error);
+        }
+        self.store_failed(machine);
+        self.drain(machine);
+    }
+
+    /// Drops what waits for a store that has failed, and plans to open it again.
+    fn store_failed(&mut self, machine: usize) {
+        let me = &mut self.machines[machine];
+        me.jobs.clear();
+        if !std::mem::replace(&mut me.reopening, true) {
+            let life = me.life;
+            let at = self.now.after(REOPEN_PAUSE);
+            self.queue.push(at, Happening::Reopen { machine, life });
+        }
+    }
+
+    /// A replica is woken, if it is time.
+    pub(super) fn wake(&mut self, machine: usize, life: Life) {
+        let now = self.clock(machine);
+        let me = &mut self.machines[machine];
+        if me.life != life || me.wakes != Some(self.now) {
+            return;
+        }
+        me.wakes = None;
+        let Some(replica) = &mut me.replica else {
+            return;
+        };
+        if replica.next_timeout() <= now {
+            replica.handle_timeout(now);
+            self.trace.step(self.now, machine, "wake", &[]);
+        }
+        self.drain(machine);
+    }
+
+    fn plan_wake(&mut self, machine: usize) {
+        let me = &mut self.machines[machine];
+        let Some(replica) = &me.replica else {
+            return;
+        };
+        let due = replica.next_timeout();
+        let Some(wait) = me.clock.until(self.now, due) else {
+            return;
+        };
+        let at = self.now.plus(wait);
+        if me.wakes.is_none_or(|planned| at < planned) {
+            me.wakes = Some(at);
+            let life = me.life;
+            self.queue.push(at, Happening::Wake { machine, life });
+        }
+    }
+
+    /// Saves a draft on a machine that runs. Whether it was taken.
+    pub fn save(&mut self, machine: usize, draft: &Draft) -> bool {
+        let now = self.clock(machine);
+        let asked = self.now;
+        let me = &mut self.machines[machine];
+        let Some(replica) = &mut me.replica else {
+            return false;
+        };
+        let taken = match replica.save(now, draft) {
+            Ok(ticket) => {
+                let mut seen = draft.snapshot().frontier().to_vec();
+                seen.sort_by_key(|dependency| dependency.origin);
+                me.saves.insert(ticket, Pending { asked, seen });
+                self.tally.saves += 1;
+                true
+            }
+            Err(error) => {
+                self.tally.refused += 1;
+                self.tally.mark(match error {
+                    SaveError::Changed { .. } => "save refused: changed",
+                    SaveError::ReadOnly(_) => "save refused: read only",
+                    SaveError::Busy => "save refused: busy",
+                    SaveError::Stale => "save refused: stale",
+                    _ => "save refused: other",
+                });
+                false
+            }
+        };
+        self.drain(machine);
+        taken
+    }
+
+    /// Keeps a draft, to be saved later.
+    pub(crate) fn save_later(&mut self, machine: usize, draft: Draft, pause_us: u64) {
+        self.serial += 1;
+        let number = self.serial;
+        let me = &mut self.machines[machine];
+        me.drafts.insert(number, draft);
+        let life = me.life;
+        self.queue.push(
+            self.now.plus(pause_us),
+            Happening::Finish {
+                machine,
+                life,
+                draft: number,
+            },
+        );
+    }
+
+    pub(super) fn finish(&mut self, machine: usize, life: Life, number: u64) {
+        let me = &mut self.machines[machine];
+        if me.life == life
+            && let Some(draft) = me.drafts.remove(&number)
+        {
+            self.save(machine, &draft);
+        }
+    }
+}
