@@ -6,7 +6,6 @@
 
 mod crafted;
 mod invariants;
-mod mirror;
 mod model;
 mod peer;
 mod replay;

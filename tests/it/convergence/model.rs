@@ -12,7 +12,7 @@ use merge_spec::random::History;
 use merge_spec::{Fold, Origin, SetId};
 
 use super::invariants;
-use super::mirror::Mirror;
+use leveret_sim::mirror::Mirror;
 
 /// A history, and what the naive model makes of parts of it: worked out once for all replays.
 pub(crate) struct Model<'h> {

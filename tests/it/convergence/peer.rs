@@ -9,7 +9,7 @@ use leveret::storage::sled::{SledOptions, SledStorage};
 use leveret_sim::engine::{Engine, Log, Receiver};
 use tempfile::TempDir;
 
-use super::mirror::Mirror;
+use leveret_sim::mirror::Mirror;
 
 /// An engine, and what it has been told and has told.
 pub(super) struct Peer {
@@ -47,7 +47,7 @@ impl Peer {
         let log = Log::default();
         Self {
             receiver: Receiver::new(Engine::on(store.open(), log.clone())),
-            mirror: Mirror::new(),
+            mirror: Mirror::default(),
             store,
             log,
             applied: 0,
