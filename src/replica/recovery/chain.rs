@@ -109,9 +109,10 @@ pub(super) fn find_stream(
     Ok(Some(found))
 }
 
-/// Follows the chain above what is known of it, as far as it holds. What others have written counts
-/// up to the last seal: a commit that was torn may have left less than a whole run, and nobody could
-/// be offered that.
+/// Follows the chain above what is known of it, as far as it holds. If it just ends, what others have
+/// written counts up to its last seal: a commit that was torn may have left less than a whole run,
+/// and nobody could be offered that. Before a gap or a damaged record all of it counts, since it was
+/// whole once.
 fn read_tail(
     repo: &mut Repo,
     reader: &JournalReader,
@@ -120,38 +121,48 @@ fn read_tail(
     is_own: bool,
 ) -> Result<(), OpenError> {
     let mut at = found.stream.tip;
+    // What has been read since the last seal.
     let mut run = Vec::new();
     loop {
         let page = reader.page(origin, at.sequence, PAGE_RECORDS)?;
-        if page.is_empty() {
-            return Ok(());
-        }
+        let ends = page.is_empty();
         for (sequence, bytes) in page {
             let next = at.sequence.next();
-            let (change_set, sealed, length) = match follow(repo.id, origin, at, sequence, &bytes) {
-                Ok(read) => read,
+            match follow(repo.id, origin, at, sequence, &bytes) {
+                Ok((change_set, sealed, length)) => {
+                    at = Tip {
+                        sequence: next,
+                        hash: chain_hash(&bytes[bytes.len() - length..]),
+                        time: change_set.id.time,
+                    };
+                    run.push((at, Arc::new(change_set), length));
+                    if sealed {
+                        take_run(repo, found, &mut run);
+                        found.stream.sealed = next;
+                        found.stream.sealed_hash = at.hash;
+                    }
+                }
                 Err(reason) => {
+                    take_run(repo, found, &mut run);
                     found.damage = Some((next, reason));
                     return Ok(());
                 }
-            };
-            at = Tip {
-                sequence: next,
-                hash: chain_hash(&bytes[bytes.len() - length..]),
-                time: change_set.id.time,
-            };
-            run.push((at, Arc::new(change_set), length));
-            if is_own || sealed {
-                for (tip, change_set, length) in run.drain(..) {
-                    found.stream.advance(tip);
-                    repo.journal.keep(change_set, length);
-                }
-            }
-            if sealed {
-                found.stream.sealed = next;
-                found.stream.sealed_hash = at.hash;
             }
         }
+        if ends {
+            if is_own {
+                take_run(repo, found, &mut run);
+            }
+            return Ok(());
+        }
+    }
+}
+
+/// Counts what was read as part of the chain.
+fn take_run(repo: &mut Repo, found: &mut Found, run: &mut Vec<(Tip, Arc<ChangeSet>, usize)>) {
+    for (tip, change_set, length) in run.drain(..) {
+        found.stream.advance(tip);
+        repo.journal.keep(change_set, length);
     }
 }
 
