@@ -5,8 +5,8 @@ CARGO ?= cargo
 ARGS ?=
 # Random histories of `make prove`.
 CASES ?= 100000
-# For how long `make sim` plays fresh runs.
-FOR ?= 10m
+# Which runs `make sim` plays, besides those that failed once.
+RUNS ?= --for 10m
 
 .DEFAULT_GOAL := help
 .PHONY: help run test prove sim sim-faults check fmt bench pictures clean
@@ -34,10 +34,10 @@ prove: ## hold the merge engine against the naive model at length (CASES=N rando
 		exhaustive after_every_merge_of_random_histories $(ARGS)
 
 # In the dev profile, whose assertions are on.
-sim: ## play every run that failed once, and fresh ones for a while (FOR=10m; ARGS="…" for the sweep)
+sim: ## play every run that failed once, and fresh ones for a while (RUNS="--for 10m")
 	$(CARGO) build --locked -p leveret-sim
 	$(CARGO) run --locked -q -p leveret-sim -- sweep --kept
-	$(CARGO) run --locked -q -p leveret-sim -- sweep --for $(FOR) $(ARGS)
+	$(CARGO) run --locked -q -p leveret-sim -- sweep $(RUNS) $(ARGS)
 
 sim-faults: ## see that the simulator finds every deliberate fault
 	$(CARGO) test --locked -p leveret-sim --features faults --test deliberate -- --include-ignored --nocapture
