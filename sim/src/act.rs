@@ -399,6 +399,7 @@ impl Director {
         world.calm_network();
         for machine in 0..world.machines.len() {
             world.machines[machine].clock.repair();
+            world.machines[machine].crash_at_commit = None;
             let disk = &mut world.machines[machine].disk;
             disk.set_slow(1);
             disk.set_full(false);

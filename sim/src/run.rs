@@ -207,7 +207,8 @@ impl Stage {
             if !self.pass(next) {
                 return Err(self.found_wrong());
             }
-            if !stocked && self.world.running().len() == self.world.members().len() {
+            let all_up = self.world.running().len() == self.world.members().len();
+            if all_up && !stocked {
                 self.checkers.begin_healing(&self.world);
                 stocked = true;
             }
@@ -216,7 +217,7 @@ impl Stage {
                 self.director.help_strangers(&mut self.world);
             }
             let lag = self.lag();
-            if stocked && lag.is_none() {
+            if all_up && stocked && lag.is_none() {
                 break;
             }
             if next >= end {

@@ -9,7 +9,7 @@ use crate::plan::{Kind, Options};
 use crate::run::{Outcome, Verdict, run};
 use crate::world::Tally;
 
-/// Runs of the default profile from which on a sweep has to meet every kind of fault and every mark.
+/// Runs with everything drawn from which on a sweep has to meet every kind of fault and every mark.
 pub const ENOUGH: u64 = 300;
 
 /// What a sweep has come to.

@@ -64,7 +64,8 @@ impl Proof {
         })
     }
 
-    /// Reads it back; nothing if it is not (yet) there.
+    /// Reads it back; nothing if it is not there whole. A commit that was torn while a lower end took
+    /// the place of another can have left a half of each.
     pub(super) fn read(
         storage: &dyn Storage,
         repo: RepoId,
@@ -77,10 +78,12 @@ impl Proof {
                 _ => None,
             })
         };
-        let (Some((last, one)), Some((_, other))) = (half(0)?, half(1)?) else {
-            return Ok(None);
-        };
-        Ok(Some(Self { last, one, other }))
+        Ok(match (half(0)?, half(1)?) {
+            (Some((last, one)), Some((same, other))) if last == same => {
+                Some(Self { last, one, other })
+            }
+            _ => None,
+        })
     }
 }
 
@@ -195,5 +198,40 @@ impl Replica {
         origin: OriginId,
     ) -> Result<Option<Proof>, StorageError> {
         Proof::read(reader.storage(), reader.repo(), origin)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::memory::MemoryStorage;
+
+    #[test]
+    fn halves_of_two_proofs_are_none() {
+        let (repo, origin) = (RepoId::MAIN, OriginId([7; 16]));
+        let notes = |last| {
+            let piece = |byte| {
+                let body = vec![byte; 40].into();
+                vec![SealedBytes { body, seal: None }]
+            };
+            let proof = Proof {
+                last: Sequence(last),
+                one: piece(1),
+                other: piece(2),
+            };
+            proof.notes(repo, origin)
+        };
+        let storage = MemoryStorage::new();
+        let last = || {
+            let proof = Proof::read(&storage, repo, origin).unwrap();
+            proof.map(|proof| proof.last)
+        };
+        storage.append(&notes(5)).unwrap();
+        assert_eq!(last(), Some(Sequence(5)));
+        // Torn: the second half of the newer proof is not there.
+        storage.append(&notes(3)[..1]).unwrap();
+        assert_eq!(last(), None);
+        storage.append(&notes(3)[1..]).unwrap();
+        assert_eq!(last(), Some(Sequence(3)));
     }
 }

@@ -122,7 +122,8 @@ impl World {
                 ways: [Way::default(), Way::default()],
             },
         );
-        self.trace.step(self.now, a, "connect", &b.to_be_bytes());
+        self.trace
+            .step(self.now, a, "connect", &(b as u64).to_be_bytes());
         self.trace
             .line(self.now, a, format_args!("connects to m{b}"));
         for (side, machine) in [a, b].into_iter().enumerate() {
@@ -145,8 +146,12 @@ impl World {
         let Some(Link { ends, ids, .. }) = self.links.remove(&link) else {
             return;
         };
-        self.trace
-            .step(self.now, ends[0], "disconnect", &ends[1].to_be_bytes());
+        self.trace.step(
+            self.now,
+            ends[0],
+            "disconnect",
+            &(ends[1] as u64).to_be_bytes(),
+        );
         for (machine, id) in ends.into_iter().zip(ids) {
             self.machines[machine].links.remove(&id);
         }

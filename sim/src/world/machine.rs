@@ -84,7 +84,7 @@ pub struct Machine {
     /// Whether the store under the replica has failed, and is going to be opened again.
     pub(super) reopening: bool,
     /// What is to happen at its next commit.
-    pub(super) crash_at_commit: Option<AtCommit>,
+    pub(crate) crash_at_commit: Option<AtCommit>,
     /// Sessions that were begun and not saved yet.
     pub(super) drafts: BTreeMap<u64, Draft>,
     /// Machines that it dials.
