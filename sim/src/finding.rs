@@ -88,7 +88,7 @@ fn case(options: &Options) -> Option<Case> {
         histories
     });
     let file = format!("seed-{}.toml", options.seed);
-    let title = format!("what seed {} of the simulator came to", options.seed);
+    let title = format!("what seed {} of the simulator goes wrong at", options.seed);
     let mut histories = histories.unwrap_or_default().into_iter();
     histories.find_map(|history| least(&file, &title, &history))
 }

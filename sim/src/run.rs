@@ -159,6 +159,7 @@ impl Stage {
 
     fn set_up(plan: &Plan, trace: bool, watch: impl FnOnce(&mut World) -> Checkers) -> Self {
         let mut world = World::new(plan.seed, plan.geography.clone(), Trace::new(trace));
+        world.disks = plan.disk;
         let checkers = watch(&mut world);
         let director = Director::new(plan, &mut world);
         Self {
