@@ -105,7 +105,9 @@ impl Medium for SledDisk {
     }
 
     fn set_lying(&mut self, lying: bool) {
-        self.kept = lying.then(|| copied(self.directory.path()));
+        // One that lies already has kept no more since.
+        let kept = lying.then(|| self.kept.take());
+        self.kept = kept.map(|kept| kept.unwrap_or_else(|| copied(self.directory.path())));
     }
 }
 
