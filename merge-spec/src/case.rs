@@ -6,9 +6,11 @@
 
 pub(crate) mod author;
 mod expect;
+mod minimise;
 mod order_key;
 mod refusal;
 mod text;
+mod transcribe;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +24,7 @@ use crate::fold::{Fold, fold};
 use author::Desk;
 
 pub use expect::{Expect, Mismatch};
+pub use minimise::minimise;
 pub use order_key::key_between;
 pub use refusal::Refusal;
 

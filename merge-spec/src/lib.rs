@@ -10,6 +10,8 @@
 //!
 //! [`Case`] reads a case file, turns its lines into operations the way an author's replica would,
 //! and checks a result against what the file expects, whoever computed that result.
+//! [`Case::transcribe`] goes the other way, from change sets to the lines of a case, and [`minimise`]
+//! leaves out of a case what does not matter.
 //!
 //! With the feature `random`, the module `random` makes histories for property tests.
 //!
@@ -30,7 +32,7 @@ mod tree;
 mod value;
 mod view;
 
-pub use case::{Case, CaseError, Expect, Mismatch, Refusal, Save, key_between, write};
+pub use case::{Case, CaseError, Expect, Mismatch, Refusal, Save, key_between, minimise, write};
 pub use change::{ChangeSet, NodeId, Operation, Origin, SetId, Stamp};
 pub use conflict::{Conflict, Item, Kind};
 pub use digest::Digest;

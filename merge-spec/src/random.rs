@@ -2,7 +2,7 @@
 //!
 //! A [`Script`] is a list of steps that stays meaningful whichever of them are dropped: nodes are
 //! picked by number from those that the author sees at that moment, and a line that he would be
-//! refused is left out. So a failing history shrinks to the few steps that matter; [`minimise`]
+//! refused is left out. So a failing history shrinks to the few steps that matter; [`minimise`](crate::minimise)
 //! then takes away what does not matter of those.
 //! [`History::play`] has authors write case lines at their desks; what comes out is a [`Case`],
 //! which can be written to a file.
@@ -12,7 +12,6 @@
 //! what rules M6 to M9 and M14 are about.
 
 mod contest;
-mod minimise;
 mod play;
 
 use proptest::collection::vec;
@@ -22,7 +21,6 @@ use crate::case::Case;
 use crate::change::{Origin, SetId};
 
 pub use contest::Kind;
-pub use minimise::minimise;
 
 /// How many authors there are.
 pub const AUTHORS: usize = 4;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use merge_spec::random::{self, Event, History};
-use merge_spec::{Case, Item, Kind, NodeId, Operation, RULES, fold};
+use merge_spec::{Case, ChangeSet, Item, Kind, NodeId, Operation, RULES, fold};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{RngAlgorithm, TestError, TestRng, TestRunner};
@@ -78,7 +78,7 @@ fn a_history_shrinks_to_what_matters() {
     assert!(saves <= 8 && operations <= 24, "{saves}, {operations}");
 
     let mut tried = 0;
-    let least = random::minimise(&history.case, |case| {
+    let least = merge_spec::minimise(&history.case, |case| {
         tried += 1;
         fold(&case.change_sets).fired().contains_key("M8 (b)")
     });
@@ -101,11 +101,34 @@ fn what_is_minimised_still_fails() {
         let rule = rules[at % rules.len()];
         let fails = |case: &Case| fold(&case.change_sets).fired().contains_key(rule);
         if fails(&history.case) {
-            let least = random::minimise(&history.case, fails);
+            let least = merge_spec::minimise(&history.case, fails);
             assert!(fails(&least));
             assert!(size(&least).1 <= 24, "{}", least.to_toml());
         }
     }
+}
+
+#[test]
+fn a_history_that_is_transcribed_does_the_same() {
+    let (mut whole, count) = (0, 60);
+    for history in histories(count) {
+        let sets = &history.case.change_sets;
+        let case = Case::transcribe("again", "as it was", sets).expect("a history has a case");
+        let read = Case::parse("again", &case.to_toml()).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(read.change_sets, case.change_sets);
+        let model = read.check();
+        model.unwrap_or_else(|mismatch| panic!("{}", mismatch.what));
+        // Its base is somebody's first save now, and there is an empty base before that.
+        let operations = |sets: &[ChangeSet]| -> Vec<usize> {
+            sets.iter().map(|set| set.operations.len()).collect()
+        };
+        if operations(&case.change_sets)[1..] == operations(sets) {
+            assert_eq!(fold(&case.change_sets).fired(), fold(sets).fired());
+            whole += 1;
+        }
+    }
+    // Other ids may leave no place between two nodes of one name.
+    assert!(whole * 10 >= count * 9, "{whole} of {count}");
 }
 
 /// The saves, the base not counted if it is empty, and the operations.

@@ -6,6 +6,7 @@
 
 pub mod delivery;
 mod files;
+mod least;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -22,6 +23,7 @@ use crate::observation::{Observation, nodes_of};
 use delivery::{Delivery, Step};
 
 pub use files::{Found, find};
+pub use least::least;
 
 /// What came of a case.
 #[derive(Clone, PartialEq, Eq, Debug)]

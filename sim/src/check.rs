@@ -20,6 +20,7 @@ use crate::world::{Note, Watcher, World};
 
 pub use convergence::{Lag, has_converged};
 pub use durability::Losses;
+pub(crate) use model::history;
 
 /// What a checker may ask for at the end.
 pub struct End<'a> {

@@ -1,6 +1,7 @@
 //! The program `leveret-sim`: its commands, a file each, and its exit codes.
 
 mod cases;
+mod finding;
 mod options;
 mod report;
 mod run;
@@ -36,7 +37,7 @@ enum Command {
 /// the arguments were no command; otherwise the commands say what theirs mean.
 pub fn main() -> ExitCode {
     let program = Program::parse();
-    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut out = io::BufWriter::new(io::stdout());
     let ran = match program.command {
         Command::Run(command) => command.run(&mut out),
         Command::Sweep(command) => command.run(&mut out),

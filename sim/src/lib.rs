@@ -7,7 +7,8 @@
 //! - [`world`] has the machines: real replicas on pretended disks, clocks and networks;
 //! - [`regions`] is the world: 19 regions, and the time between them;
 //! - [`check`] says what must hold; [`mod@run`] plays the two acts; [`sweep`] plays many runs,
-//!   [`mod@shrink`] makes a failing one smaller, and [`seeds`] keeps it;
+//!   [`mod@shrink`] makes a failing one smaller, [`seeds`] are runs in a line each, and
+//!   [`finding`] is what is kept of one that failed;
 //! - [`report`] makes pages with plots.
 //!
 //! And below that, merging alone:
@@ -27,6 +28,7 @@ pub mod check;
 pub mod cli;
 pub mod engine;
 pub mod exhaustive;
+pub mod finding;
 pub mod mirror;
 pub mod observation;
 pub mod plan;

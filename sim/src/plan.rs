@@ -14,7 +14,7 @@ pub use profile::Profile;
 
 use crate::chance::Chance;
 use crate::regions::Region;
-use crate::world::{Geography, Micros};
+use crate::world::{DiskKind, Geography, Micros};
 
 /// Most machines of a drawn run.
 const REPLICAS_MAX: u64 = 8;
@@ -40,6 +40,8 @@ pub struct Options {
     pub without: BTreeSet<Kind>,
     /// Kinds of faults that are on, whatever is drawn.
     pub with: BTreeSet<Kind>,
+    /// What the disks are.
+    pub disk: DiskKind,
     /// Whether the lines of the trace are printed.
     pub trace: bool,
 }
@@ -55,6 +57,7 @@ impl Options {
             seconds: None,
             without: BTreeSet::new(),
             with: BTreeSet::new(),
+            disk: DiskKind::default(),
             trace: false,
         }
     }
@@ -101,6 +104,8 @@ pub struct Plan {
     pub kinds: BTreeSet<Kind>,
     /// How long the first act takes.
     pub safety: Micros,
+    /// What the disks are.
+    pub disk: DiskKind,
     /// What happens in it, by time.
     pub schedule: Vec<(Micros, Planned)>,
     /// How many names and properties the saves choose from.
@@ -147,6 +152,7 @@ impl Plan {
             topology: if calm { Topology::Mesh } else { drawn_topology },
             kinds,
             safety,
+            disk: options.disk,
             schedule,
             names: if calm { 40 } else { names },
             relaxed_permille: if calm { 0 } else { relaxed },

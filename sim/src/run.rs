@@ -5,6 +5,7 @@
 //! stated time: a system that is only ever looked at while everything is broken can excuse any
 //! state it is in.
 
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -65,6 +66,16 @@ impl Verdict {
     }
 }
 
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        match self {
+            Self::Good => Ok(()),
+            _ => write!(f, ": {}", self.reason()),
+        }
+    }
+}
+
 /// What a run came to.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -103,15 +114,25 @@ impl Outcome {
 
 /// Runs what the options say. A panic is a verdict.
 pub fn run(options: &Options) -> Outcome {
+    run_and_look(options, |_| ()).0
+}
+
+/// The same; `look` sees the machines as they are in the end, unless there was a panic.
+pub fn run_and_look<T>(
+    options: &Options,
+    look: impl FnOnce(&End<'_>) -> T,
+) -> (Outcome, Option<T>) {
     let plan = Plan::new(options);
-    match catch_unwind(AssertUnwindSafe(|| Stage::new(&plan, options.trace).play())) {
-        Ok(outcome) => outcome,
+    let play = || Stage::new(&plan, options.trace).play_and_look(look);
+    match catch_unwind(AssertUnwindSafe(play)) {
+        Ok((outcome, seen)) => (outcome, Some(seen)),
         Err(panic) => {
             let text = panic
                 .downcast_ref::<String>()
                 .cloned()
                 .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            Outcome::crashed(text.unwrap_or_else(|| "a panic without words".to_owned()))
+            let text = text.unwrap_or_else(|| "a panic without words".to_owned());
+            (Outcome::crashed(text), None)
         }
     }
 }
@@ -138,6 +159,7 @@ impl Stage {
 
     fn set_up(plan: &Plan, trace: bool, watch: impl FnOnce(&mut World) -> Checkers) -> Self {
         let mut world = World::new(plan.seed, plan.geography.clone(), Trace::new(trace));
+        world.disks = plan.disk;
         let checkers = watch(&mut world);
         let director = Director::new(plan, &mut world);
         Self {
@@ -161,13 +183,21 @@ impl Stage {
     }
 
     /// Plays both acts.
-    pub fn play(mut self) -> Outcome {
+    pub fn play(self) -> Outcome {
+        self.play_and_look(|_| ()).0
+    }
+
+    fn play_and_look<T>(mut self, look: impl FnOnce(&End<'_>) -> T) -> (Outcome, T) {
         let verdict = self.act_one().and_then(|()| self.act_two());
         let healing_began = self.safety;
         self.world.count_all();
         let verdict = verdict.err().unwrap_or(Verdict::Good);
+        let seen = look(&End {
+            world: &self.world,
+            ahead: &self.director.ahead,
+        });
         let passed = |time: Micros| Duration::from_micros(time.0);
-        Outcome {
+        let outcome = Outcome {
             verdict,
             trace: self.world.trace.hash(),
             steps: self.world.trace.steps(),
@@ -176,7 +206,8 @@ impl Stage {
             healing: passed(Micros(self.world.now.0.saturating_sub(healing_began.0))),
             machines: self.world.machines.len(),
             tally: self.world.tally,
-        }
+        };
+        (outcome, seen)
     }
 
     fn act_one(&mut self) -> Result<(), Verdict> {

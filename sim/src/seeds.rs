@@ -7,6 +7,7 @@ use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 use crate::plan::{Kind, Options, Profile};
+use crate::world::DiskKind;
 
 /// A run, to be written as a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,8 @@ impl fmt::Display for SeedLine {
         say("replicas", options.replicas.map(|n| n.to_string()))?;
         say("saves", options.saves.map(|n| n.to_string()))?;
         say("seconds", options.seconds.map(|n| n.to_string()))?;
+        let on_disk = options.disk != DiskKind::default();
+        say("disk", on_disk.then(|| options.disk.to_string()))?;
         say("with", kinds(&options.with))?;
         say("without", kinds(&options.without))?;
         f.write_str(&line)
@@ -66,6 +69,7 @@ impl FromStr for SeedLine {
                 "--replicas" => options.replicas = Some(number()? as usize),
                 "--saves" => options.saves = Some(number()? as usize),
                 "--seconds" => options.seconds = Some(number()?),
+                "--disk" => options.disk = value.parse()?,
                 "--with" => options.with = kinds()?,
                 "--without" => options.without = kinds()?,
                 other => return Err(format!("{other} is no option of a run")),

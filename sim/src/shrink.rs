@@ -7,17 +7,19 @@
 use std::mem::discriminant;
 
 use crate::plan::{Options, Plan};
-use crate::run::{Verdict, run};
+use crate::run::Verdict;
+use crate::sweep::Runner;
 
 /// Most runs that shrinking takes.
 const RUNS_MAX: usize = 200;
 
 /// Shrinks a run that ended with this verdict. The result ends with one of the same sort.
-pub fn shrink(options: &Options, verdict: &Verdict) -> (Options, Verdict) {
+pub fn shrink(options: &Options, verdict: &Verdict, runner: Runner) -> (Options, Verdict) {
     let mut search = Search {
         best: options.clone(),
         verdict: verdict.clone(),
         runs: 0,
+        runner,
     };
     // What was drawn is said, so that it can be changed.
     let plan = Plan::new(options);
@@ -35,6 +37,7 @@ struct Search {
     best: Options,
     verdict: Verdict,
     runs: usize,
+    runner: Runner,
 }
 
 impl Search {
@@ -44,7 +47,7 @@ impl Search {
             return false;
         }
         self.runs += 1;
-        let verdict = run(&options).verdict;
+        let verdict = self.runner.run(&options).verdict;
         let same = discriminant(&verdict) == discriminant(&self.verdict);
         if same {
             (self.best, self.verdict) = (options, verdict);

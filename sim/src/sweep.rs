@@ -128,11 +128,16 @@ impl Runner {
 
     /// Plays a run.
     pub fn run(self, options: &Options) -> Outcome {
+        self.within(|| run(options))
+    }
+
+    /// Does something as runs are played.
+    pub fn within<T>(self, act: impl FnOnce() -> T) -> T {
         #[cfg(feature = "faults")]
         if let Some(fault) = self.fault {
-            return fault.with(|| run(options));
+            return fault.with(act);
         }
-        run(options)
+        act()
     }
 }
 

@@ -28,7 +28,7 @@ use leveret::model::{OriginId, PublicKey, RepoId, Sequence, Time};
 use leveret::replica::{Alarm, CommitEvent, Founder, Identity, Receipt, Replica, ReplicaConfig};
 
 pub use clock::MachineClock;
-pub use disk::Disk;
+pub use disk::{Disk, DiskKind};
 pub use machine::{AtCommit, Down, Life, Machine, Role};
 pub use network::{Geography, Network, Weather};
 pub use queue::Micros;
@@ -149,6 +149,8 @@ pub struct World {
     pub now: Micros,
     /// All machines there have been.
     pub machines: Vec<Machine>,
+    /// What the disks are of the machines that are added.
+    pub disks: DiskKind,
     /// What lies between them.
     pub network: Network,
     /// What has been met.
@@ -179,6 +181,7 @@ impl World {
         Self {
             now: Micros(0),
             machines: Vec::new(),
+            disks: DiskKind::default(),
             network: Network::new(geography, Chance::new(seed, "network")),
             tally: Tally::default(),
             trace,
@@ -208,8 +211,8 @@ impl World {
     pub fn add_machine(&mut self, config: ReplicaConfig) -> usize {
         let index = self.machines.len();
         let identity = identity(self.seed, index);
-        self.machines
-            .push(Machine::new(identity, config, Disk::default()));
+        let disk = Disk::new(self.disks);
+        self.machines.push(Machine::new(identity, config, disk));
         index
     }
 

@@ -101,16 +101,96 @@ fn what_cannot_be_read_as_a_case_has_failed() {
     }
 }
 
+/// What is printed with `--json`: an object a line.
+fn objects(out: &str) -> Vec<serde_json::Value> {
+    let lines = out.lines();
+    lines
+        .map(|line| serde_json::from_str(line).expect("it prints JSON"))
+        .collect()
+}
+
+/// What the objects say that they are.
+fn whats(objects: &[serde_json::Value]) -> Vec<&str> {
+    let whats = objects.iter().map(|object| object["what"].as_str());
+    whats.map(|what| what.expect("each says so")).collect()
+}
+
+#[test]
+fn json_of_a_run_is_one_object_with_its_line_and_its_trace() {
+    let folder = folder(&[]);
+    let options = ["--saves=12", "--seconds=5", "--profile=calm", "--json"];
+    let (code, out, _) = run(
+        &[&["run", "--seed=3"][..], &options].concat(),
+        folder.path(),
+    );
+    assert_eq!(code, Some(0), "{out}");
+    let objects = objects(&out);
+    assert_eq!(whats(&objects), ["run"]);
+    assert_eq!(
+        objects[0]["line"],
+        "--seed 3 --profile calm --saves 12 --seconds 5"
+    );
+    assert_eq!(
+        (&objects[0]["verdict"], &objects[0]["exit"]),
+        (&"good".into(), &0.into())
+    );
+    assert_eq!(objects[0]["trace"].as_str().unwrap().len(), 32);
+    assert!(
+        objects[0]["acknowledged"]
+            .as_u64()
+            .is_some_and(|saves| saves > 0)
+    );
+}
+
+#[test]
+fn json_of_a_sweep_begins_with_its_seeds_and_ends_with_what_it_came_to() {
+    let folder = folder(&[]);
+    let options = ["--saves=12", "--seconds=5", "--profile=calm", "--json"];
+    let seeds = [&["sweep", "--seeds=1..4"][..], &options].concat();
+    let (code, out, _) = run(&seeds, folder.path());
+    assert_eq!(code, Some(0), "{out}");
+    let of_seeds = objects(&out);
+    assert_eq!(whats(&of_seeds), ["seeds", "total"]);
+    assert_eq!(
+        (&of_seeds[0]["first"], &of_seeds[0]["end"]),
+        (&1.into(), &4.into())
+    );
+    assert_eq!(
+        (&of_seeds[1]["runs"], &of_seeds[1]["failed"]),
+        (&3.into(), &0.into())
+    );
+    assert_eq!(of_seeds[1]["failed_seeds"], serde_json::json!([]));
+
+    let time = [&["sweep", "--for=1s", "--from=70"][..], &options].concat();
+    let (code, out, _) = run(&time, folder.path());
+    assert_eq!(code, Some(0), "{out}");
+    let of_time = objects(&out);
+    assert_eq!(whats(&of_time), ["seeds", "total"]);
+    assert_eq!(of_time[0]["first"], 70);
+    assert!(of_time[0]["end"].is_null());
+    assert!(of_time[1]["runs"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn json_of_the_kept_runs_is_how_many_there_are_and_how_many_fail() {
+    let folder = folder(&[]);
+    let (code, out, _) = run(&["sweep", "--kept", "--json"], folder.path());
+    assert_eq!(code, Some(0), "{out}");
+    let objects = objects(&out);
+    assert_eq!(whats(&objects), ["kept"]);
+    let kept = leveret_sim::seeds::parse(leveret_sim::seeds::KEPT).unwrap();
+    assert_eq!(objects[0]["runs"], kept.len());
+    assert_eq!(objects[0]["failed"], 0);
+}
+
 #[test]
 fn json_has_an_object_for_each_case_and_one_for_all() {
     let folder = folder(&[("good.toml", GOOD), ("bad.toml", &bad())]);
     let (code, out, _) = run(&["cases", "--json", "good.toml", "bad.toml"], folder.path());
     assert_eq!(code, Some(1));
-    let objects: Vec<serde_json::Value> = out
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let objects = objects(&out);
     assert_eq!(objects.len(), 3);
+    assert_eq!(whats(&objects), ["case", "case", "cases"]);
     assert_eq!(objects[0]["file"], "good.toml");
     assert_eq!(objects[0]["title"], "both edits are there");
     assert_eq!(objects[0]["passed"], true);
@@ -142,7 +222,9 @@ fn a_report_is_a_page_its_charts_are_files_and_its_figures_are_json() {
     );
     assert_eq!(code, Some(0), "{err}");
     assert_eq!(err, "2 replicas, LAN, 0 % of datagrams lost\n");
-    let figures: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let objects = objects(&out);
+    assert_eq!(whats(&objects), ["experiment", "report"]);
+    let figures = &objects[0];
     assert_eq!(figures["experiment"], "traffic");
     assert_eq!(figures["figures"]["by_size"][0]["replicas"], 2.0);
     let page = fs::read_to_string(folder.path().join("page.html")).unwrap();
@@ -150,6 +232,18 @@ fn a_report_is_a_page_its_charts_are_files_and_its_figures_are_json() {
     assert!(page.starts_with("<!DOCTYPE html>") && page.contains(command));
     let chart = fs::read_to_string(folder.path().join("charts/traffic-1.svg")).unwrap();
     assert!(chart.starts_with("<svg"), "{chart}");
+    assert_eq!(objects[1]["page"], "page.html");
+    let charts = objects[1]["charts"].as_array().unwrap();
+    assert!(
+        charts.contains(&"charts/traffic-1.svg".into()),
+        "{charts:?}"
+    );
+    for chart in charts {
+        assert!(
+            folder.path().join(chart.as_str().unwrap()).is_file(),
+            "{chart}"
+        );
+    }
 }
 
 #[test]

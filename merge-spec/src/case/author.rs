@@ -30,8 +30,12 @@ impl Desk {
         (self.draft, self.view)
     }
 
+    /// What has been written so far.
+    pub(crate) fn draft(&self) -> &ChangeSet {
+        &self.draft
+    }
+
     /// What the author sees now.
-    #[cfg(feature = "random")]
     pub(crate) fn view(&self) -> &Fold {
         &self.view
     }

@@ -23,7 +23,7 @@ pub(super) struct Model;
 
 /// Everything that a replica has applied of `main`; nothing if that is too much, or if something
 /// depends on what is not there (a fork's lost part).
-fn history(replica: &Replica) -> Option<Vec<Arc<ChangeSet>>> {
+pub(crate) fn history(replica: &Replica) -> Option<Vec<Arc<ChangeSet>>> {
     let snapshot = replica.state(RepoId::MAIN).snapshot();
     let reader = replica.journal(RepoId::MAIN);
     let heads = snapshot.heads();

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::finding::Sabotage;
 use crate::cases::{Verdict, find};
 
 /// Run merge cases, in many deliveries each
@@ -21,6 +22,8 @@ pub(crate) struct Cases {
     /// Case files, and folders in which every *.toml is one
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
+    #[command(flatten)]
+    sabotage: Sabotage,
     /// Print a JSON object for each case, and one for all of them
     #[arg(long)]
     json: bool,
@@ -30,8 +33,9 @@ impl Cases {
     /// Runs them. Gives whether all passed.
     pub(super) fn run(self, out: &mut dyn Write) -> io::Result<bool> {
         let (mut passed, mut failed, mut deliveries) = (0, 0, 0);
+        let runner = self.sabotage.runner();
         for found in self.paths.iter().flat_map(|path| find(path)) {
-            let verdict = found.run();
+            let verdict = runner.within(|| found.run());
             deliveries += verdict.deliveries;
             match verdict.failure {
                 None => passed += 1,
@@ -46,7 +50,7 @@ impl Cases {
             out.flush()?;
         }
         if self.json {
-            let summary = json!({"passed": passed, "failed": failed, "deliveries": deliveries});
+            let summary = json!({"what": "cases", "passed": passed, "failed": failed, "deliveries": deliveries});
             writeln!(out, "{summary}")?;
         } else {
             writeln!(out, "{passed} passed, {failed} failed")?;
@@ -57,6 +61,7 @@ impl Cases {
 
 fn as_json(verdict: &Verdict) -> serde_json::Value {
     json!({
+        "what": "case",
         "file": verdict.file,
         "title": verdict.title,
         "passed": verdict.failure.is_none(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::plan::{Kind, Options, Profile};
+use crate::world::DiskKind;
 
 /// What is fixed of a run instead of drawn from its seed.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -19,6 +20,9 @@ pub(crate) struct Choices {
     /// What kind of runs: default (each has some of the faults), calm (none), storm (all)
     #[arg(long, value_name = "NAME", default_value_t)]
     profile: Profile,
+    /// What the disks are: memory (pretended), or sled (leveret's store, in temporary directories)
+    #[arg(long, value_name = "KIND", default_value_t)]
+    disk: DiskKind,
     /// Kinds of faults that are off, whatever is drawn; separated by commas
     #[arg(long, value_name = "KIND,…", value_delimiter = ',')]
     without: Vec<Kind>,
@@ -38,6 +42,7 @@ impl Choices {
             seconds: self.seconds,
             without: self.without.iter().copied().collect::<BTreeSet<_>>(),
             with: self.with.iter().copied().collect::<BTreeSet<_>>(),
+            disk: self.disk,
             trace: false,
         }
     }

@@ -40,7 +40,7 @@ pub(crate) struct Report {
     /// From which everything random is drawn
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Print the figures as JSON, an object for each experiment
+    /// Print the figures as JSON, an object for each experiment and one for the files
     #[arg(long)]
     json: bool,
 }
@@ -78,16 +78,28 @@ impl Report {
             }
         };
         fs::write(&self.out, page(&terms, &found).html())?;
+        let mut charts = Vec::new();
         if let Some(folder) = &self.svg {
             fs::create_dir_all(folder)?;
             for (name, chart) in found.iter().flat_map(|found| found.charts()) {
-                fs::write(folder.join(format!("{name}.svg")), chart.svg())?;
+                let file = folder.join(format!("{name}.svg"));
+                fs::write(&file, chart.svg())?;
+                charts.push(file);
             }
         }
         if self.json {
             for found in &found {
-                writeln!(out, "{}", found.json())?;
+                let mut object = found.json();
+                object["what"] = json!("experiment");
+                writeln!(out, "{object}")?;
             }
+            let files = json!({
+                "what": "report",
+                "seed": terms.seed,
+                "page": self.out,
+                "charts": charts,
+            });
+            writeln!(out, "{files}")?;
         } else {
             let file = json!(self.out);
             writeln!(out, "seed {}: {file} is written", terms.seed)?;

@@ -5,11 +5,10 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
+use super::finding::{Finder, Sabotage, failure_as_json};
 use super::options::Choices;
 use crate::plan::{Options, Plan};
-use crate::run::{Outcome, Verdict, run};
-use crate::seeds::SeedLine;
-use crate::shrink::shrink;
+use crate::run::{Outcome, Verdict};
 
 /// Play one run: faults, then healing, then everything must be the same everywhere
 ///
@@ -27,10 +26,11 @@ pub(crate) struct Run {
     /// Print what happens, as it happens
     #[arg(long)]
     trace: bool,
-    /// If it fails, look for a smaller run that fails in the same way, and print its seed line
-    #[arg(long)]
-    shrink: bool,
-    /// Print the outcome as a JSON object
+    #[command(flatten)]
+    finder: Finder,
+    #[command(flatten)]
+    sabotage: Sabotage,
+    /// Print the outcome as a JSON object, and one more if something smaller was looked for
     #[arg(long, conflicts_with = "trace")]
     json: bool,
 }
@@ -45,21 +45,22 @@ impl Run {
             writeln!(out, "seed {}: {}", self.seed, summary(&Plan::new(&options)))?;
             out.flush()?;
         }
-        let outcome = run(&options);
-        let shrunk = (self.shrink && outcome.verdict != Verdict::Good)
-            .then(|| shrink(&options, &outcome.verdict));
+        let runner = self.sabotage.runner();
+        let outcome = runner.run(&options);
         if self.json {
             writeln!(out, "{}", as_json(&options, &outcome))?;
         } else {
             tell(out, &outcome)?;
-            if let Some((options, verdict)) = shrunk {
-                writeln!(
-                    out,
-                    "smaller: {}  # {}",
-                    SeedLine(options),
-                    verdict.reason()
-                )?;
-            }
+        }
+        out.flush()?;
+        if self.finder.shrink && outcome.verdict != Verdict::Good {
+            let quiet = Options {
+                trace: false,
+                ..options
+            };
+            let verdict = &outcome.verdict;
+            self.finder
+                .look_into(&quiet, verdict, runner, self.json, out)?;
         }
         Ok(ExitCode::from(outcome.verdict.exit_code()))
     }
@@ -109,25 +110,20 @@ fn tell(out: &mut dyn Write, outcome: &Outcome) -> io::Result<()> {
         outcome.steps,
         outcome.trace
     )?;
-    match &outcome.verdict {
-        Verdict::Good => writeln!(out, "good"),
-        other => writeln!(out, "{}: {}", other.name(), other.reason()),
-    }
+    writeln!(out, "{}", outcome.verdict)
 }
 
 /// An outcome for programs.
-pub(super) fn as_json(options: &Options, outcome: &Outcome) -> serde_json::Value {
+fn as_json(options: &Options, outcome: &Outcome) -> serde_json::Value {
     let tally = &outcome.tally;
     let kinds: serde_json::Map<_, _> = tally
         .kinds
         .iter()
         .map(|(kind, n)| (kind.name().to_owned(), json!(n)))
         .collect();
-    json!({
-        "seed": options.seed,
-        "verdict": outcome.verdict.name(),
-        "exit": outcome.verdict.exit_code(),
-        "reason": outcome.verdict.reason(),
+    let mut object = failure_as_json(options, &outcome.verdict);
+    let more = json!({
+        "what": "run",
         "trace": outcome.trace,
         "steps": outcome.steps,
         "met": kinds,
@@ -138,5 +134,9 @@ pub(super) fn as_json(options: &Options, outcome: &Outcome) -> serde_json::Value
         "bytes": tally.bytes,
         "virtual_seconds": outcome.virtual_time.as_secs_f64(),
         "healing_seconds": outcome.healing.as_secs_f64(),
-    })
+    });
+    for (name, value) in more.as_object().into_iter().flatten() {
+        object[name] = value.clone();
+    }
+    object
 }

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use super::finding::{Finder, Sabotage, failure_as_json};
 use super::options::Choices;
 use crate::plan::{Kind, Options};
-use crate::run::{Outcome, Verdict, run};
-use crate::seeds::{self, SeedLine};
-use crate::shrink::shrink;
-use crate::sweep::{ENOUGH, Runner, Seeds, Total, sweep};
+use crate::run::{Outcome, Verdict};
+use crate::seeds;
+use crate::sweep::{ENOUGH, Seeds, Total, sweep};
 
 /// Play many runs, and count what they met
 ///
@@ -40,13 +40,10 @@ pub(crate) struct Sweep {
     threads: Option<usize>,
     #[command(flatten)]
     choices: Choices,
-    /// Look for a smaller run that fails in the same way, for each of the first three failures
-    #[arg(long)]
-    shrink: bool,
-    /// A deliberate fault of the program, to see whether it is found
-    #[cfg(feature = "faults")]
-    #[arg(long, value_name = "NAME", value_parser = crate::sweep::Deliberate::parse)]
-    fault: Option<crate::sweep::Deliberate>,
+    #[command(flatten)]
+    finder: Finder,
+    #[command(flatten)]
+    sabotage: Sabotage,
     /// Print a JSON object for each run that failed, and one for all
     #[arg(long)]
     json: bool,
@@ -91,7 +88,7 @@ fn fresh_seed() -> u64 {
 }
 
 impl Sweep {
-    pub(super) fn run(self, out: &mut dyn Write) -> io::Result<ExitCode> {
+    pub(super) fn run(self, out: &mut (dyn Write + Send)) -> io::Result<ExitCode> {
         let begun = instant();
         if self.kept {
             return self.run_kept(out);
@@ -100,31 +97,27 @@ impl Sweep {
             (Some((first, end)), _) => Seeds::Range(first, end),
             (None, _) => Seeds::From(self.from.unwrap_or_else(fresh_seed)),
         };
-        if !self.json {
-            match seeds {
-                Seeds::Range(first, end) => writeln!(out, "seeds {first}..{end}")?,
-                Seeds::From(first) => writeln!(out, "seeds from {first} on")?,
-            }
-            out.flush()?;
-        }
+        tell_seeds(out, seeds, self.json)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = self.threads.unwrap_or(cores);
         let options = self.choices.options(0);
-        #[cfg(feature = "faults")]
-        let runner = Runner::with(self.fault);
-        #[cfg(not(feature = "faults"))]
-        let runner = Runner::default();
+        let runner = self.sabotage.runner();
         let is_terminal = io::stderr().is_terminal();
         let planned = self.seeds.map(|(first, end)| end - first);
-        let lines = Mutex::new(io::stderr());
+        let lines = Mutex::new((io::stderr(), &mut *out));
         let stop = || self.time.is_some_and(|time| begun.elapsed() >= time);
         let tell = |total: &Total, seed: u64, outcome: &Outcome| {
             let mut lines = lines
                 .lock()
                 .expect("nothing panics while it holds the lock");
-            if outcome.verdict != Verdict::Good {
-                let (name, reason) = (outcome.verdict.name(), outcome.verdict.reason());
-                let _ = writeln!(lines, "\rseed {seed}: {name}: {reason}");
+            let (lines, out) = &mut *lines;
+            let verdict = &outcome.verdict;
+            // Whoever does not listen any more is noticed at the end.
+            if *verdict != Verdict::Good && self.json {
+                let object = failure_as_json(&self.choices.options(seed), verdict);
+                let _ = writeln!(out, "{object}").and_then(|()| out.flush());
+            } else if *verdict != Verdict::Good {
+                let _ = writeln!(lines, "\rseed {seed}: {verdict}");
             }
             if is_terminal {
                 let done = total.runs;
@@ -151,15 +144,12 @@ impl Sweep {
         } else {
             tell_total(out, &total, took, threads)?;
         }
-        if self.shrink {
+        out.flush()?;
+        if self.finder.shrink {
             for (seed, verdict) in total.failures.iter().take(SHRUNK_MAX) {
-                let (options, verdict) = shrink(&self.choices.options(*seed), verdict);
-                writeln!(
-                    out,
-                    "smaller: {}  # {}",
-                    SeedLine(options),
-                    verdict.reason()
-                )?;
+                let options = self.choices.options(*seed);
+                self.finder
+                    .look_into(&options, verdict, runner, self.json, out)?;
             }
         }
         let code = total
@@ -170,6 +160,28 @@ impl Sweep {
     }
 }
 
+fn tell_seeds(out: &mut dyn Write, seeds: Seeds, json: bool) -> io::Result<()> {
+    match (seeds, json) {
+        (Seeds::Range(first, end), false) => writeln!(out, "seeds {first}..{end}")?,
+        (Seeds::From(first), false) => writeln!(out, "seeds from {first} on")?,
+        (Seeds::Range(first, end), true) => {
+            writeln!(
+                out,
+                "{}",
+                json!({"what": "seeds", "first": first, "end": end})
+            )?;
+        }
+        (Seeds::From(first), true) => {
+            writeln!(
+                out,
+                "{}",
+                json!({"what": "seeds", "first": first, "end": null})
+            )?;
+        }
+    }
+    out.flush()
+}
+
 /// Most failures that are shrunk.
 const SHRUNK_MAX: usize = 3;
 
@@ -177,28 +189,41 @@ impl Sweep {
     /// Plays the runs that are kept, one after the other.
     fn run_kept(&self, out: &mut dyn Write) -> io::Result<ExitCode> {
         let lines = seeds::parse(seeds::KEPT).map_err(io::Error::other)?;
-        let mut code = 0;
+        let runner = self.sabotage.runner();
+        let mut failures = Vec::new();
         for (number, line) in &lines {
-            let outcome = run(&line.0);
-            if outcome.verdict != Verdict::Good {
-                let (name, reason) = (outcome.verdict.name(), outcome.verdict.reason());
-                writeln!(out, "line {number}: {line}: {name}: {reason}")?;
-                code = if code == 0 {
-                    outcome.verdict.exit_code()
-                } else {
-                    code
-                };
+            let verdict = runner.run(&line.0).verdict;
+            if verdict == Verdict::Good {
+                continue;
+            }
+            if self.json {
+                let mut object = failure_as_json(&line.0, &verdict);
+                object["number"] = json!(number);
+                writeln!(out, "{object}")?;
+            } else {
+                writeln!(out, "line {number}: {line}: {verdict}")?;
+            }
+            out.flush()?;
+            failures.push((&line.0, verdict));
+        }
+        let (runs, failed) = (lines.len(), failures.len());
+        if self.json {
+            let total = json!({"what": "kept", "runs": runs, "failed": failed});
+            writeln!(out, "{total}")?;
+        } else {
+            let fail = match failed {
+                0 => "none does now".to_owned(),
+                _ => format!("{failed} do now"),
+            };
+            writeln!(out, "{runs} runs that failed once, of which {fail}")?;
+        }
+        if self.finder.shrink {
+            for (options, verdict) in failures.iter().take(SHRUNK_MAX) {
+                self.finder
+                    .look_into(options, verdict, runner, self.json, out)?;
             }
         }
-        writeln!(
-            out,
-            "{} runs that failed once, of which {}",
-            lines.len(),
-            match code {
-                0 => "none does now",
-                _ => "some do now",
-            }
-        )?;
+        let code = failures.first().map_or(0, |(_, first)| first.exit_code());
         Ok(ExitCode::from(code))
     }
 }
@@ -247,7 +272,7 @@ fn tell_total(
         virtual_hours / (seconds * threads as f64 / 3_600.0),
     )?;
     for (seed, verdict) in &total.failures {
-        writeln!(out, "seed {seed}: {}: {}", verdict.name(), verdict.reason())?;
+        writeln!(out, "seed {seed}: {verdict}")?;
     }
     writeln!(
         out,
@@ -263,15 +288,11 @@ fn as_json(total: &Total, took: Duration) -> serde_json::Value {
         .iter()
         .map(|(kind, n)| (kind.name().to_owned(), json!(n)))
         .collect();
-    let failures: Vec<_> = total
-        .failures
-        .iter()
-        .map(|(seed, verdict)| {
-            json!({"seed": seed, "verdict": verdict.name(), "reason": verdict.reason()})
-        })
-        .collect();
     json!({
+        "what": "total",
         "runs": total.runs,
+        "failed": total.failures.len(),
+        "failed_seeds": total.failures.iter().map(|(seed, _)| seed).collect::<Vec<_>>(),
         "met": kinds,
         "marks": total.marks,
         "never_met": total.unmet().iter().map(|kind| kind.name()).collect::<Vec<_>>(),
@@ -280,6 +301,5 @@ fn as_json(total: &Total, took: Duration) -> serde_json::Value {
         "excused": total.excused,
         "virtual_seconds": total.virtual_time.as_secs_f64(),
         "seconds": took.as_secs_f64(),
-        "failures": failures,
     })
 }

@@ -31,6 +31,9 @@ const LEFT: f64 = 84.0;
 /// Where it ends.
 const RIGHT: f64 = WIDTH - MARGIN - 12.0;
 
+/// Half way between the two.
+const MIDDLE: f64 = f64::midpoint(LEFT, RIGHT);
+
 /// A chart of any kind.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Chart {
@@ -107,6 +110,31 @@ impl Plot {
         }
         drawing.y = plot.bottom + 18.0;
         plot
+    }
+
+    /// Writes what is shown to the right, under the names of the places there.
+    fn label_below(drawing: &mut Drawing, label: &str) {
+        drawing.y += 20.0;
+        let label = drawing::cut(label, ((RIGHT - LEFT) / LETTER) as usize);
+        drawing.text(MIDDLE, drawing.y, &label, "small middle");
+        drawing.y += 20.0;
+    }
+
+    /// Draws the upright axis, and the flat one: at this height, or where that one ends.
+    fn frame(&self, drawing: &mut Drawing, flat: Option<f64>) {
+        let flat = flat.map_or(String::new(), |y| format!("M{LEFT} {y:.1}"));
+        let frame = format!("M{LEFT} {:.1}V{:.1}{flat}H{RIGHT}", self.top, self.bottom);
+        drawing.path(&frame, "axis", None);
+    }
+
+    /// Ends the chart: says if there is nothing in it, and how much was left out.
+    fn end(&self, drawing: &mut Drawing, is_empty: bool, left_out: usize) {
+        if is_empty {
+            let middle = f64::midpoint(self.top, self.bottom);
+            drawing.text(MIDDLE, middle, "nothing to show", "small middle");
+        }
+        drawing.left_out(left_out);
+        drawing.y += MARGIN - 14.0;
     }
 
     /// Where a place of the upright axis, from 0 to 1, is.

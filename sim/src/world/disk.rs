@@ -1,8 +1,13 @@
 //! The disk of one machine: a store, how long its barriers take, and what is wrong with it.
 
+mod memory;
+#[cfg(feature = "sled")]
+mod sled;
+
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
-use leveret::storage::memory::{Fault, MemoryStorage};
 use leveret::storage::{Change, Key, Storage, StorageError};
 
 use crate::chance::Chance;
@@ -14,9 +19,69 @@ const BARRIER_US_MIN: u64 = 100;
 /// Longest time that a checkpoint takes, in microseconds.
 const CHECKPOINT_US_MAX: u64 = 50_000;
 
+/// What the disks of a run are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum DiskKind {
+    /// Pretended, in memory.
+    #[default]
+    Memory,
+    /// Directories for temporary files, with leveret's store on sled. Only with the feature `sled`.
+    Sled,
+}
+
+impl DiskKind {
+    /// What it is called on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Sled => "sled",
+        }
+    }
+}
+
+impl fmt::Display for DiskKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for DiskKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "memory" => Ok(Self::Memory),
+            "sled" if cfg!(feature = "sled") => Ok(Self::Sled),
+            "sled" => Err("this program was built without the feature sled".to_owned()),
+            _ => Err(format!("no disk is called {text}; there are memory, sled")),
+        }
+    }
+}
+
+/// What a disk is made of.
+trait Medium {
+    /// The store on it, as a replica reads it.
+    fn storage(&self) -> Arc<dyn Storage>;
+
+    /// What a copy of the directory, taken now, would hold.
+    fn copy(&self) -> Box<dyn Medium>;
+
+    /// Writes the first `kept` of some records, before it is crashed.
+    fn tear(&mut self, records: &[(Key, Vec<u8>)], kept: usize);
+
+    /// Ends the life of whatever used it, without its knowing.
+    fn crash(&mut self);
+
+    /// Ends the life of whatever used it in good order.
+    fn stop(&mut self);
+
+    /// Keeps nothing that is written from now on, for as long as it is set.
+    fn set_lying(&mut self, lying: bool);
+}
+
 /// A machine's disk.
 pub struct Disk {
-    store: Arc<MemoryStorage>,
+    medium: Box<dyn Medium>,
     /// How many times slower than usual its barriers are.
     slow: u64,
     full: bool,
@@ -24,16 +89,24 @@ pub struct Disk {
     lying: bool,
 }
 
-impl Default for Disk {
-    fn default() -> Self {
-        Self::of(MemoryStorage::new())
-    }
-}
-
 impl Disk {
-    fn of(store: MemoryStorage) -> Self {
+    /// An empty one.
+    ///
+    /// # Panics
+    /// If it is to be on sled, and there is no room for temporary files, or no feature `sled`.
+    pub fn new(kind: DiskKind) -> Self {
+        Self::of(match kind {
+            DiskKind::Memory => Box::<memory::MemoryDisk>::default(),
+            #[cfg(feature = "sled")]
+            DiskKind::Sled => Box::<sled::SledDisk>::default(),
+            #[cfg(not(feature = "sled"))]
+            DiskKind::Sled => panic!("this program was built without the feature sled"),
+        })
+    }
+
+    fn of(medium: Box<dyn Medium>) -> Self {
         Self {
-            store: Arc::new(store),
+            medium,
             slow: 1,
             full: false,
             lying: false,
@@ -42,12 +115,12 @@ impl Disk {
 
     /// The store, as a replica reads it.
     pub fn storage(&self) -> Arc<dyn Storage> {
-        self.store.clone()
+        self.medium.storage()
     }
 
     /// What a copy of the directory, taken now, would hold.
     pub fn copy(&self) -> Self {
-        Self::of(self.store.copy())
+        Self::of(self.medium.copy())
     }
 
     /// How long the next commit takes, in microseconds.
@@ -65,7 +138,8 @@ impl Disk {
     /// # Errors
     /// If it is full, or was crashed.
     pub fn append(&self, records: &[(Key, Vec<u8>)]) -> Result<(), StorageError> {
-        self.store.append(records)
+        self.has_room()?;
+        self.medium.storage().append(records)
     }
 
     /// Writes a checkpoint.
@@ -73,7 +147,8 @@ impl Disk {
     /// # Errors
     /// As [`Disk::append`].
     pub fn checkpoint(&self, changes: &[Change]) -> Result<(), StorageError> {
-        self.store.checkpoint(changes, &mut || Ok(()))
+        self.has_room()?;
+        self.medium.storage().checkpoint(changes, &mut || Ok(()))
     }
 
     /// Notes a witness mark.
@@ -81,44 +156,44 @@ impl Disk {
     /// # Errors
     /// If it can not be written.
     pub fn witness(&self, mark: &[u8]) -> Result<(), StorageError> {
-        self.store.witness(mark)
+        self.medium.storage().witness(mark)
+    }
+
+    fn has_room(&self) -> Result<(), StorageError> {
+        match self.full {
+            true => Err(StorageError::Full("there is no room".to_owned())),
+            false => Ok(()),
+        }
     }
 
     /// Ends the life of whatever used it, amid writing these records: what of them is there
     /// afterwards is the first `kept`.
     pub fn tear(&mut self, records: &[(Key, Vec<u8>)], kept: usize) {
-        self.store.fail_next(Fault::Fail {
-            error: StorageError::Io("the machine went down".into()),
-            kept,
-        });
-        // What it answers nobody hears any more.
-        let _ = self.store.append(records);
+        if !self.full {
+            self.medium.tear(records, kept);
+        }
     }
 
     /// Ends the life of whatever used it: what the next one finds is what barriers covered.
     pub fn crash(&mut self) {
-        let mark = self.store.last_witness().ok().flatten();
-        self.store = Arc::new(self.store.crash());
-        if let Some(mark) = mark {
-            // The witness is a file of its own: it is not lost with the store's cache.
-            let _ = self.store.witness(&mark);
-            self.store.sync();
-        }
+        self.medium.crash();
         self.lying = false;
-        self.store.set_full(self.full);
+    }
+
+    /// Ends the life of whatever used it in good order: everything is there.
+    pub fn stop(&mut self) {
+        self.medium.stop();
     }
 
     /// Puts a copy that was taken earlier in its place.
     pub fn restore(&mut self, copy: &Self) {
-        self.store = Arc::new(copy.store.copy());
+        self.medium = copy.medium.copy();
         self.lying = false;
-        self.store.set_full(self.full);
     }
 
     /// Makes it full, or gives it room again.
     pub fn set_full(&mut self, full: bool) {
         self.full = full;
-        self.store.set_full(full);
     }
 
     /// Whether it is full.
@@ -134,10 +209,7 @@ impl Disk {
     /// Lets it answer barriers that it does not keep, until it is crashed or told otherwise.
     pub fn set_lying(&mut self, lying: bool) {
         self.lying = lying;
-        self.store.set_holding(lying);
-        if !lying {
-            self.store.sync();
-        }
+        self.medium.set_lying(lying);
     }
 
     /// Whether it lies.

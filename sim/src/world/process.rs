@@ -142,8 +142,9 @@ impl World {
         me.life.0 += 1;
         me.wakes = None;
         me.crash_at_commit = None;
-        if how != Down::Stopped {
-            me.disk.crash();
+        match how {
+            Down::Stopped => me.disk.stop(),
+            _ => me.disk.crash(),
         }
         self.disconnect_all(machine);
     }

@@ -1,6 +1,6 @@
 //! Bar charts.
 
-use super::drawing::{self, Drawing, LETTER, MARGIN, Sample, colour};
+use super::drawing::{self, Drawing, LETTER, Sample, colour};
 use super::{Axis, LEFT, Plot, RIGHT, Table, Unit, shown};
 
 /// Most of a bar's width, in CSS pixels.
@@ -51,15 +51,7 @@ impl BarChart {
             let text = drawing::cut(group, (of_group / LETTER) as usize);
             drawing.text(middle, drawing.y, &text, "small middle");
         }
-        drawing.y += 20.0;
-        let label = drawing::cut(&self.groups_label, ((RIGHT - LEFT) / LETTER) as usize);
-        drawing.text(
-            f64::midpoint(LEFT, RIGHT),
-            drawing.y,
-            &label,
-            "small middle",
-        );
-        drawing.y += 20.0;
+        Plot::label_below(&mut drawing, &self.groups_label);
 
         let zero = plot.y(fitted.place(0.0));
         let mut left_out = 0;
@@ -85,22 +77,9 @@ impl BarChart {
                 }
             }
         }
-        let frame = format!(
-            "M{LEFT} {:.1}V{:.1}M{LEFT} {zero:.1}H{RIGHT}",
-            plot.top, plot.bottom
-        );
-        drawing.path(&frame, "axis", None);
-        if self.groups.is_empty() || self.series.iter().all(|series| series.values.is_empty()) {
-            let middle = f64::midpoint(plot.top, plot.bottom);
-            drawing.text(
-                f64::midpoint(LEFT, RIGHT),
-                middle,
-                "nothing to show",
-                "small middle",
-            );
-        }
-        drawing.left_out(left_out);
-        drawing.y += MARGIN - 14.0;
+        plot.frame(&mut drawing, Some(zero));
+        let no_values = self.series.iter().all(|series| series.values.is_empty());
+        plot.end(&mut drawing, self.groups.is_empty() || no_values, left_out);
         drawing
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::drawing::{self, Drawing, LETTER, MARGIN, Sample, WIDTH, colour, mark};
+use super::drawing::{Drawing, LETTER, Sample, WIDTH, colour, mark};
 use super::{Axis, LEFT, Plot, RIGHT, Table, shown};
 
 /// Series of points over two axes, those of a series joined in their order.
@@ -47,17 +47,8 @@ impl LineChart {
                 free_from = x + half + 4.0;
             }
         }
-        drawing.y += 20.0;
-        let label = drawing::cut(&self.x.label, ((RIGHT - LEFT) / LETTER) as usize);
-        drawing.text(
-            f64::midpoint(LEFT, RIGHT),
-            drawing.y,
-            &label,
-            "small middle",
-        );
-        drawing.y += 20.0;
-        let frame = format!("M{LEFT} {:.1}V{:.1}H{RIGHT}", plot.top, plot.bottom);
-        drawing.path(&frame, "axis", None);
+        Plot::label_below(&mut drawing, &self.x.label);
+        plot.frame(&mut drawing, None);
 
         let mut left_out = 0;
         for (number, series) in self.series.iter().enumerate() {
@@ -87,17 +78,8 @@ impl LineChart {
                 drawing.path(&mark, &format!("mark {class}"), Some(&said));
             }
         }
-        if self.series.iter().all(|series| series.points.is_empty()) {
-            let middle = f64::midpoint(plot.top, plot.bottom);
-            drawing.text(
-                f64::midpoint(LEFT, RIGHT),
-                middle,
-                "nothing to show",
-                "small middle",
-            );
-        }
-        drawing.left_out(left_out);
-        drawing.y += MARGIN - 14.0;
+        let is_empty = self.series.iter().all(|series| series.points.is_empty());
+        plot.end(&mut drawing, is_empty, left_out);
         drawing
     }
 

@@ -10,9 +10,21 @@ use crate::fold::fold;
 /// Finds a case that still `fails`, none of whose saves and lines can be left out.
 ///
 /// The case given fails. What others expect of the result is what the model says.
+/// Many saves at a time are tried first, and then fewer, so that a long history does not take long.
 #[must_use]
 pub fn minimise(case: &Case, mut fails: impl FnMut(&Case) -> bool) -> Case {
     let mut least = case.clone();
+    let mut width = least.saves.len() / 2;
+    while width > 1 {
+        let mut at = usize::MAX;
+        while let Some((position, saves)) = without_saves(&least.saves, at, width) {
+            at = position;
+            if let Some(smaller) = written(&least, saves).filter(|smaller| fails(smaller)) {
+                least = smaller;
+            }
+        }
+        width /= 2;
+    }
     loop {
         let before = size(&least);
         for attempt in [without_save, without_line, without_mark] {
@@ -41,6 +53,16 @@ fn size(case: &Case) -> (usize, usize, usize) {
 fn without_save(saves: &[Save], at: usize) -> Option<(usize, Vec<Save>)> {
     let position = saves.len().min(at).checked_sub(1)?;
     (position > 0).then(|| (position, dropped(saves, saves[position].id)))
+}
+
+/// The saves without the last so many before position `at`, and the position of the first of them.
+fn without_saves(saves: &[Save], at: usize, width: usize) -> Option<(usize, Vec<Save>)> {
+    let end = saves.len().min(at);
+    let position = end.saturating_sub(width).max(1);
+    let gone = saves.get(position..end).filter(|gone| !gone.is_empty())?;
+    let left = gone.iter().rev();
+    let left = left.fold(saves.to_vec(), |left, save| dropped(&left, save.id));
+    Some((position, left))
 }
 
 /// The saves without the last line before the `at`th of all lines, and its number.
