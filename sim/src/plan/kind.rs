@@ -61,7 +61,7 @@ kinds! {
     // Processes and disks.
     /// A machine goes down between two commits.
     Crash "crash",
-    /// A machine goes down amid a commit.
+    /// A machine goes down amid a commit or a checkpoint.
     Torn "torn",
     /// A machine is stopped in good order and started again.
     Restart "restart",
@@ -83,6 +83,8 @@ kinds! {
     Leave "leave",
     /// A machine is away for most of the time, and comes back.
     Absence "absence",
+    /// A machine that was taken out goes on writing.
+    Outcast "outcast",
 
     // Load.
     /// Many saves at once.
@@ -109,12 +111,14 @@ kinds! {
     Gap "gap",
     /// Change sets under somebody else's name.
     ForgedAuthor "forged-author",
-    /// One id, two contents.
+    /// Two histories of one origin, with the same ids or others.
     Equivocation "equivocation",
     /// Messages without end.
     Flood "flood",
     /// Change sets of times far ahead.
     FarAhead "far-ahead",
+    /// Change sets whose ids fall.
+    FallingIds "falling-ids",
 }
 
 impl Kind {
@@ -131,6 +135,7 @@ impl Kind {
             | Self::Equivocation
             | Self::Flood
             | Self::FarAhead
+            | Self::FallingIds
             | Self::YearAhead => 150,
             _ => 300,
         }

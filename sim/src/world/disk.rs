@@ -95,6 +95,21 @@ impl Disk {
         let _ = self.store.append(records);
     }
 
+    /// Ends the life of whatever used it, amid this checkpoint: by the contract of the store all of
+    /// it is there afterwards, or nothing.
+    pub fn tear_checkpoint(&mut self, changes: &[Change], kept: bool) {
+        self.store.fail_next(Fault::Fail {
+            error: StorageError::Io("the machine went down".into()),
+            kept: usize::from(kept),
+        });
+        let _ = self.store.checkpoint(changes, &mut || Ok(()));
+    }
+
+    /// Whether a crash now would take back something that it said it had kept.
+    pub fn holds_back(&self) -> bool {
+        self.lying && self.store.unsynced() > 0
+    }
+
     /// Ends the life of whatever used it: what the next one finds is what barriers covered.
     pub fn crash(&mut self) {
         let mark = self.store.last_witness().ok().flatten();
@@ -129,6 +144,11 @@ impl Disk {
     /// Makes its barriers take so many times longer than usual.
     pub fn set_slow(&mut self, times: u64) {
         self.slow = times.max(1);
+    }
+
+    /// Whether its barriers take longer than usual.
+    pub fn is_slow(&self) -> bool {
+        self.slow > 1
     }
 
     /// Lets it answer barriers that it does not keep, until it is crashed or told otherwise.
