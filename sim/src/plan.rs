@@ -31,7 +31,7 @@ pub(crate) const BURST_US: u64 = 200_000;
 const MACHINES_MAX: usize = 12;
 /// Most machines, and saves, of a drawn run with a node of 100,000 children: each machine has them
 /// all, and each look at the tree is a long one.
-const WIDE_REPLICAS_MAX: usize = 3;
+const WIDE_REPLICAS_MAX: usize = 2;
 const WIDE_SAVES_MAX: usize = 60;
 
 /// What is asked of a run.
