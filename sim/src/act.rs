@@ -1,23 +1,24 @@
 //! Carries out a plan: what strikes whom, and what is mended when.
 
+mod clocks;
 mod hostile;
 mod load;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use leveret::model::{OriginId, RepoId, Sequence};
 
 use crate::chance::Chance;
 use crate::plan::{Kind, Plan, Planned, Profile};
-use crate::world::{AtCommit, Disk, Down, Happening, Micros, World};
+use crate::world::{CrashAt, Disk, Down, Happening, Micros, World};
 use load::Load;
 
 /// Longest lead of a clock that is wrong, in milliseconds, but for the one that is a year ahead.
 pub(crate) const LEAD_MS_MAX: u64 = 600_000;
-/// A year, in milliseconds.
-const YEAR_MS: i64 = 365 * 86_400_000;
 
 /// Something that ends.
 enum Ending {
-    Mend(Vec<(usize, usize)>),
+    Mend(Kind, Vec<(usize, usize)>),
     Room(usize),
     FastDisk(usize),
     /// A disk that lies goes down, with what it had not kept.
@@ -29,15 +30,25 @@ enum Ending {
 enum Todo {
     Planned(Planned),
     End(Ending),
+    /// A machine that was taken out writes something; the how many-th time.
+    WriteOn(usize, usize),
+}
+
+/// A copy of a directory.
+struct Backup {
+    machine: usize,
+    disk: Disk,
+    /// What it has of `main`.
+    stored: BTreeMap<OriginId, Sequence>,
 }
 
 /// See the top of the file.
 pub(crate) struct Director {
     seed: u64,
     load: Load,
+    machines_max: usize,
     todo: Vec<Option<Todo>>,
-    /// Copies of directories, taken now and then, and whose they are.
-    backups: Vec<(usize, Disk)>,
+    backups: Vec<Backup>,
     hostile: Option<usize>,
     /// Machines that live far in the future.
     pub(crate) ahead: BTreeSet<usize>,
@@ -51,6 +62,7 @@ impl Director {
         let mut director = Self {
             seed: plan.seed,
             load: Load::new(plan),
+            machines_max: plan.machines_max,
             todo: Vec::new(),
             backups: Vec::new(),
             hostile: None,
@@ -75,8 +87,12 @@ impl Director {
             config.name = format!("m{number}");
             // Where things are measured, the settings are the usual ones.
             if plan.profile != Profile::Calm {
-                config.cache_bytes =
-                    usize::try_from(chance.spread(16 << 10, 1 << 20)).expect("small");
+                let (least, most) = match plan.is_wide() {
+                    // Small against the state, and not so small that nothing else happens.
+                    true => (1 << 20, 32 << 20),
+                    false => (16 << 10, 1 << 20),
+                };
+                config.cache_bytes = usize::try_from(chance.spread(least, most)).expect("small");
                 config.checkpoint_interval_ms = chance.spread(500, 10_000);
             }
             if chance.permille(plan.relaxed_permille) {
@@ -123,7 +139,8 @@ impl Director {
         };
         match todo {
             Todo::End(ending) => end(world, ending),
-            Todo::Planned(_) if self.healing => {}
+            Todo::Planned(_) | Todo::WriteOn(..) if self.healing => {}
+            Todo::WriteOn(machine, number) => self.load.write_on(world, machine, number),
             Todo::Planned(Planned::Save(number)) => {
                 // Copies of directories are taken while things happen.
                 if number % 8 == 3 {
@@ -140,7 +157,11 @@ impl Director {
         let running = world.running();
         if !running.is_empty() && self.backups.len() < BACKUPS_MAX {
             let machine = *chance.one_of(&running);
-            self.backups.push((machine, world.copy_disk(machine)));
+            self.backups.push(Backup {
+                machine,
+                disk: world.copy_disk(machine),
+                stored: world.stored(machine, RepoId::MAIN),
+            });
         }
     }
 
@@ -163,9 +184,9 @@ impl Director {
             Kind::Cut => {
                 let other = *chance.one_of(&members);
                 if one != other {
-                    world.cut(one, other);
+                    world.cut(one, other, kind);
                     let pause = chance.spread(100_000, 40_000_000);
-                    self.end_later(world, pause, Ending::Mend(vec![(one, other)]));
+                    self.end_later(world, pause, Ending::Mend(kind, vec![(one, other)]));
                 }
             }
             Kind::Partition => self.partition(world, &members, &mut chance),
@@ -173,15 +194,13 @@ impl Director {
                 for other in members.iter().filter(|other| **other != one) {
                     if chance.permille(500) {
                         let speed = chance.spread(2_000, 500_000);
-                        world.network.slow_down(one, *other, speed);
+                        world.slow_down(one, *other, speed);
                     }
                 }
             }
             Kind::DeadConnection => {
                 let number = chance.index(1 << 16);
-                if world.kill_connection(number) {
-                    world.tally.meet(kind);
-                }
+                world.doom_connection(number);
             }
             Kind::Skew | Kind::Drift => {
                 for machine in members {
@@ -194,15 +213,20 @@ impl Director {
             Kind::Crash => {
                 let at = match chance.below(3) {
                     0 => None,
-                    1 => Some(AtCommit::Before),
-                    _ => Some(AtCommit::After),
+                    1 => Some(CrashAt::Before),
+                    _ => Some(CrashAt::After),
                 };
-                world.tally.meet(kind);
                 world.crash(one, at, &mut chance);
             }
             Kind::Torn => {
                 let permille = u32::try_from(chance.below(1_001)).expect("small");
-                world.crash(one, Some(AtCommit::Amid(permille)), &mut chance);
+                let at = match chance.below(3) {
+                    0 => CrashAt::Checkpoint {
+                        kept: permille > 500,
+                    },
+                    _ => CrashAt::Amid(permille),
+                };
+                world.crash(one, Some(at), &mut chance);
             }
             Kind::Restart => {
                 world.stop(one);
@@ -211,7 +235,7 @@ impl Director {
             }
             Kind::RestoredBackup => self.restore(world, &mut chance),
             Kind::Clone => {
-                if members.len() < MACHINES_MAX && !self.ahead.contains(&one) {
+                if members.len() < self.machines_max && !self.ahead.contains(&one) {
                     world.clone_machine(one);
                     world.tally.meet(kind);
                 }
@@ -226,7 +250,6 @@ impl Director {
             }
             Kind::SlowSync => {
                 world.machines[one].disk.set_slow(chance.spread(10, 1_000));
-                world.tally.meet(kind);
                 self.end_later(
                     world,
                     chance.spread(500_000, 20_000_000),
@@ -256,9 +279,12 @@ impl Director {
                     );
                 }
             }
-            Kind::Burst => world.tally.meet(kind),
-            // The load itself tells when these are met.
-            Kind::HotProperty | Kind::HotParent | Kind::ContendedMoves => {}
+            Kind::Outcast => self.cast_out(world, one, &running, &mut chance),
+            // It is in when the saves are.
+            Kind::Burst => {}
+            Kind::HotProperty | Kind::HotParent | Kind::ContendedMoves => {
+                self.load.rush(world, kind, &mut chance);
+            }
             Kind::WideNode | Kind::DeepPath | Kind::LargeSet => {
                 self.load.large(world, kind, number);
             }
@@ -268,7 +294,8 @@ impl Director {
             | Kind::ForgedAuthor
             | Kind::Equivocation
             | Kind::Flood
-            | Kind::FarAhead => {
+            | Kind::FarAhead
+            | Kind::FallingIds => {
                 if let Some(hostile) = self.hostile {
                     hostile::strike(world, hostile, kind, &mut chance);
                 }
@@ -284,92 +311,50 @@ impl Director {
         for (i, a) in members.iter().enumerate() {
             for (j, b) in members.iter().enumerate() {
                 if group[i] != group[j] {
-                    world.cut(*a, *b);
+                    world.cut(*a, *b, Kind::Partition);
                     cuts.push((*a, *b));
                 }
             }
         }
-        if !cuts.is_empty() {
-            world.tally.meet(Kind::Partition);
-        }
         let pause = chance.spread(500_000, 60_000_000);
-        self.end_later(world, pause, Ending::Mend(cuts));
-    }
-
-    fn disturb_clock(
-        &mut self,
-        world: &mut World,
-        kind: Kind,
-        machine: usize,
-        chance: &mut Chance,
-    ) {
-        let now = world.now;
-        let others = world.running().len();
-        let clock = &mut world.machines[machine].clock;
-        let far =
-            |chance: &mut Chance| i64::try_from(chance.spread(10, LEAD_MS_MAX)).expect("small");
-        match kind {
-            Kind::Skew => match chance.below(6) {
-                0 | 1 => return,
-                2 => clock.jump(far(chance)),
-                3 => clock.jump(-far(chance)),
-                // Within what is allowed.
-                _ => clock.jump(i64::try_from(chance.below(400)).expect("small")),
-            },
-            Kind::Drift => {
-                let ppm = i64::try_from(chance.below(40_000)).expect("small");
-                clock.drift(now, ppm - 20_000);
-            }
-            Kind::JumpForward => {
-                let room = i64::try_from(LEAD_MS_MAX).expect("small") - clock.lead_ms(now);
-                clock.jump(far(chance).min(room.max(0)));
-            }
-            Kind::JumpBack => clock.jump(-far(chance)),
-            Kind::Frozen => {
-                clock.freeze(now);
-                self.end_later(
-                    world,
-                    chance.spread(500_000, 30_000_000),
-                    Ending::Thaw(machine),
-                );
-            }
-            _ => {
-                // Of those that stay, so that there is somebody left to compare.
-                if machine == 0 || others < 3 || !self.ahead.is_empty() {
-                    return;
-                }
-                // A copy of its directory takes what the original writes for its own.
-                let key = world.machines[machine].identity.public();
-                let copies = (0..world.machines.len())
-                    .filter(|other| world.machines[*other].identity.public() == key);
-                self.ahead.extend(copies);
-                world.machines[machine].clock.jump(YEAR_MS);
-            }
-        }
-        world.tally.meet(kind);
+        self.end_later(world, pause, Ending::Mend(Kind::Partition, cuts));
     }
 
     /// Has a machine crash, and go on from a copy of its directory that was taken earlier.
     fn restore(&mut self, world: &mut World, chance: &mut Chance) {
-        let usable = |(machine, _): &&(usize, Disk)| {
-            world.machines[*machine].is_member() && world.machines[*machine].is_up()
+        let is_old = |backup: &Backup| {
+            let running = world.running().contains(&backup.machine);
+            running && world.stored(backup.machine, RepoId::MAIN) != backup.stored
         };
         let candidates: Vec<usize> = (0..self.backups.len())
-            .filter(|i| usable(&&self.backups[*i]))
+            .filter(|i| is_old(&self.backups[*i]))
             .collect();
         if candidates.is_empty() {
             return;
         }
-        let (machine, copy) = &self.backups[*chance.one_of(&candidates)];
-        world.go_down(*machine, Down::Restored);
-        world.machines[*machine].disk.restore(copy);
+        let backup = &self.backups[*chance.one_of(&candidates)];
+        let machine = backup.machine;
+        world.go_down(machine, Down::Restored);
+        world.machines[machine].disk.restore(&backup.disk);
         world.tally.meet(Kind::RestoredBackup);
-        world.start_after(*machine, chance.spread(1_000, 5_000_000));
+        world.start_after(machine, chance.spread(1_000, 5_000_000));
+    }
+
+    /// A machine is taken out, and goes on as if it had not been.
+    fn cast_out(&mut self, world: &mut World, by: usize, from: &[usize], chance: &mut Chance) {
+        let whom = *chance.one_of(from);
+        if from.len() < 3 || whom == by || whom == 0 || !world.cast_out(by, whom) {
+            return;
+        }
+        for number in 0..OUTCAST_SAVES {
+            let at = world.now.plus(chance.spread(1_000, 20_000_000));
+            self.later(world, at, Todo::WriteOn(whom, number));
+        }
     }
 
     /// A machine joins with a token that another one made.
     fn join(&mut self, world: &mut World, by: usize, chance: &mut Chance) {
-        if world.members().len() >= MACHINES_MAX || self.ahead.contains(&by) {
+        if world.members().len() >= self.machines_max || self.ahead.contains(&by) {
             return;
         }
         let mut config = world.config();
@@ -380,12 +365,12 @@ impl Director {
             world.machines[machine].role = crate::world::Role::Gone;
             return;
         }
+        world.machines[machine].is_joining = true;
         world.start(machine);
         world.introduce(machine, by);
         let running = world.running();
         let other = *chance.one_of(&running);
         world.introduce(machine, other);
-        world.tally.meet(Kind::Join);
     }
 
     /// The faults stop: what is down comes back, clocks are set right, the network is well.
@@ -396,10 +381,11 @@ impl Director {
                 end(world, ending);
             }
         }
+        world.send_outcasts_away();
         world.calm_network();
         for machine in 0..world.machines.len() {
             world.machines[machine].clock.repair();
-            world.machines[machine].crash_at_commit = None;
+            world.machines[machine].crash_at = None;
             let disk = &mut world.machines[machine].disk;
             disk.set_slow(1);
             disk.set_full(false);
@@ -435,8 +421,8 @@ impl Director {
 
 /// When the first act begins: by then the machines know one another.
 pub(crate) const SETTLED: Micros = Micros::from_seconds(5);
-/// Most machines of a run into which some join.
-const MACHINES_MAX: usize = 12;
+/// Saves of a machine that was taken out.
+const OUTCAST_SAVES: usize = 8;
 /// Most copies of directories that are kept.
 const BACKUPS_MAX: usize = 12;
 
@@ -450,17 +436,19 @@ fn percent(chance: &mut Chance, permille_max: u64) -> u32 {
 
 fn end(world: &mut World, ending: Ending) {
     match ending {
-        Ending::Mend(cuts) => cuts.into_iter().for_each(|(from, to)| world.mend(from, to)),
+        Ending::Mend(kind, cuts) => {
+            cuts.into_iter()
+                .for_each(|(from, to)| world.mend(from, to, kind));
+        }
         Ending::Room(machine) => world.machines[machine].disk.set_full(false),
         Ending::FastDisk(machine) => world.machines[machine].disk.set_slow(1),
         Ending::Truth(machine) => {
             if world.machines[machine].disk.is_lying() && world.machines[machine].is_up() {
                 world.go_down(machine, Down::TailLost);
-                world.tally.meet(Kind::LostTail);
                 world.start_after(machine, 100_000);
             }
         }
-        Ending::Thaw(machine) => world.machines[machine].clock.repair(),
+        Ending::Thaw(machine) => world.machines[machine].clock.thaw(),
         Ending::Return(machine) => world.keep_down(machine, false),
     }
 }

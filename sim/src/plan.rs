@@ -23,6 +23,17 @@ const SAVES_MAX: u64 = 400;
 /// Shortest and longest first act of a drawn run, in seconds.
 const SAFETY_SECONDS: (u64, u64) = (20, 120);
 
+/// Bursts of saves in a run that has them.
+const BURSTS: u64 = 2;
+/// How long a burst lasts, in microseconds.
+pub(crate) const BURST_US: u64 = 200_000;
+/// Most machines of a run into which some join.
+const MACHINES_MAX: usize = 12;
+/// Most machines, and saves, of a drawn run with a node of 100,000 children: each machine has them
+/// all, and each look at the tree is a long one.
+const WIDE_REPLICAS_MAX: usize = 2;
+const WIDE_SAVES_MAX: usize = 60;
+
 /// What is asked of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -110,6 +121,8 @@ pub struct Plan {
     pub schedule: Vec<(Micros, Planned)>,
     /// How many names and properties the saves choose from.
     pub names: usize,
+    /// Most machines, those that join and copies among them.
+    pub machines_max: usize,
     /// Of a thousand machines, so many answer saves before they are durable.
     pub relaxed_permille: u32,
 }
@@ -122,6 +135,14 @@ impl Plan {
         let mut shape = Chance::new(seed, "shape");
         let drawn_replicas = usize::try_from(shape.within(2, REPLICAS_MAX)).expect("few");
         let drawn_saves = usize::try_from(shape.spread(10, SAVES_MAX)).expect("few");
+        let is_wide = kinds.contains(&Kind::WideNode);
+        let (drawn_replicas, drawn_saves) = match is_wide {
+            true => (
+                drawn_replicas.min(WIDE_REPLICAS_MAX),
+                drawn_saves.min(WIDE_SAVES_MAX),
+            ),
+            false => (drawn_replicas, drawn_saves),
+        };
         let drawn_seconds = shape.within(SAFETY_SECONDS.0, SAFETY_SECONDS.1);
         let replicas = options.replicas.unwrap_or(drawn_replicas).max(1);
         let saves = options.saves.unwrap_or(drawn_saves);
@@ -155,8 +176,17 @@ impl Plan {
             disk: options.disk,
             schedule,
             names: if calm { 40 } else { names },
+            machines_max: match is_wide {
+                true => WIDE_REPLICAS_MAX + 1,
+                false => MACHINES_MAX,
+            },
             relaxed_permille: if calm { 0 } else { relaxed },
         }
+    }
+
+    /// Whether somebody makes a node with very many children.
+    pub fn is_wide(&self) -> bool {
+        self.kinds.contains(&Kind::WideNode)
     }
 
     /// How many saves are planned.
@@ -224,7 +254,7 @@ fn schedule_saves(
 ) -> Vec<(Micros, Planned)> {
     let bursts: Vec<u64> = {
         let mut chance = Chance::new(seed, "bursts");
-        (0..4).map(|_| chance.below(safety.0)).collect()
+        (0..BURSTS).map(|_| chance.below(safety.0)).collect()
     };
     (0..saves)
         .map(|number| {
@@ -234,7 +264,7 @@ fn schedule_saves(
             }
             let mut chance = Chance::new(seed, &format!("save at {number}"));
             let at = match kinds.contains(&Kind::Burst) && chance.permille(600) {
-                true => chance.one_of(&bursts) + chance.below(200_000),
+                true => chance.one_of(&bursts) + chance.below(BURST_US),
                 false => chance.below(safety.0),
             };
             (Micros(at), Planned::Save(number))
@@ -248,8 +278,11 @@ fn schedule_kind(schedule: &mut Vec<(Micros, Planned)>, seed: u64, kind: Kind, s
     let times = match kind {
         // One is enough, and set at the beginning, or early.
         Kind::Loss | Kind::Vanish | Kind::Duplicate | Kind::Reorder | Kind::Skew | Kind::Drift => 0,
-        Kind::Burst | Kind::HotProperty | Kind::HotParent | Kind::ContendedMoves => 0,
+        Kind::HotProperty | Kind::HotParent | Kind::ContendedMoves => chance.within(2, 6),
+        // What is spread over the saves.
+        Kind::Burst => return,
         Kind::YearAhead | Kind::WideNode | Kind::DeepPath | Kind::Leave | Kind::Absence => 1,
+        Kind::Outcast => 1,
         Kind::Clone | Kind::RestoredBackup | Kind::LargeSet | Kind::Flood => chance.within(1, 2),
         _ => chance.within(1, 6),
     };

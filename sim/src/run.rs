@@ -175,7 +175,7 @@ impl Stage {
         while let Some(planned) = self.world.step(until) {
             self.director.act(&mut self.world, planned.0);
         }
-        if self.world.wrong().is_some() {
+        if self.world.wrong().is_some() || self.world.stuck().is_some() {
             return false;
         }
         self.world.now = until;
@@ -218,6 +218,9 @@ impl Stage {
     }
 
     fn found_wrong(&self) -> Verdict {
+        if let Some(why) = self.world.stuck() {
+            return Verdict::Stuck(why);
+        }
         Verdict::Wrong(self.world.wrong().unwrap_or("nobody knows").to_owned())
     }
 

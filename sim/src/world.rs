@@ -13,23 +13,26 @@
 mod clock;
 mod disk;
 mod drive;
+mod frames;
 pub(crate) mod hostile;
 mod links;
 mod machine;
 mod network;
+mod pace;
 mod process;
 mod queue;
 mod tally;
 mod trace;
+mod way;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use leveret::model::{OriginId, PublicKey, RepoId, Sequence, Time};
 use leveret::replica::{Alarm, CommitEvent, Founder, Identity, Receipt, Replica, ReplicaConfig};
 
 pub use clock::MachineClock;
 pub use disk::{Disk, DiskKind};
-pub use machine::{AtCommit, Down, Life, Machine, Role};
+pub use machine::{CrashAt, Down, Life, Machine, Role};
 pub use network::{Geography, Network, Weather};
 pub use queue::Micros;
 pub use tally::Tally;
@@ -37,6 +40,8 @@ pub use trace::Trace;
 
 use crate::chance::Chance;
 use links::{Link, LinkId};
+use network::CutSerial;
+use pace::Pace;
 use queue::Queue;
 
 /// What is told to whoever watches.
@@ -80,6 +85,8 @@ pub enum Note<'a> {
         now: Micros,
         /// The replica.
         replica: &'a Replica,
+        /// Origins that hostile members have written by hand.
+        hostile: &'a BTreeSet<OriginId>,
     },
     /// Something that a person should know.
     Alarm {
@@ -105,13 +112,19 @@ pub(crate) enum Happening {
     Arrive {
         link: LinkId,
         side: usize,
-        frame: Vec<u8>,
+        number: u64,
     },
+    /// An end of a connection that had stopped reading goes on.
+    Read { link: LinkId, side: usize },
+    /// A connection dies, with what is under way.
+    Die { link: LinkId },
     /// The disk of a machine has done a job.
     Disk {
         machine: usize,
         life: Life,
         job: u64,
+        /// Whether it took longer than on a good disk.
+        slow: bool,
     },
     /// A replica wants to be woken.
     Wake { machine: usize, life: Life },
@@ -128,6 +141,7 @@ pub(crate) enum Happening {
         link: LinkId,
         from: usize,
         to: usize,
+        cut: CutSerial,
     },
     /// A machine's store is opened again after it failed.
     Reopen { machine: usize, life: Life },
@@ -141,6 +155,26 @@ pub(crate) enum Happening {
     },
     /// Something that was planned; its number in the plan.
     Planned(usize),
+}
+
+impl Happening {
+    /// A word for it, and to which machine it happens.
+    fn name(&self) -> (&'static str, Option<usize>) {
+        match self {
+            Self::Arrive { .. } => ("arrive", None),
+            Self::Read { .. } => ("read", None),
+            Self::Die { .. } => ("die", None),
+            Self::Disk { machine, .. } => ("disk", Some(*machine)),
+            Self::Wake { machine, .. } => ("wake", Some(*machine)),
+            Self::Dial { a, .. } => ("dial", Some(*a)),
+            Self::Connect { a, .. } => ("connect", Some(*a)),
+            Self::Idle { from, .. } => ("idle", Some(*from)),
+            Self::Reopen { machine, .. } => ("reopen", Some(*machine)),
+            Self::Start { machine } => ("start", Some(*machine)),
+            Self::Finish { machine, .. } => ("finish", Some(*machine)),
+            Self::Planned(_) => ("plan", None),
+        }
+    }
 }
 
 /// See the top of the file.
@@ -166,8 +200,12 @@ pub struct World {
     chance: Chance,
     watchers: Vec<Box<dyn Watcher>>,
     founder: Founder,
+    /// Origins that hostile members have written by hand.
+    hostile_origins: BTreeSet<OriginId>,
     /// What a watcher found wrong.
     wrong: Option<String>,
+    /// Whether it gets on.
+    pace: Pace,
     seed: u64,
 }
 
@@ -192,7 +230,9 @@ impl World {
             chance: Chance::new(seed, "world"),
             watchers: Vec::new(),
             founder,
+            hostile_origins: BTreeSet::new(),
             wrong: None,
+            pace: Pace::default(),
             seed,
         }
     }
@@ -221,12 +261,17 @@ impl World {
         self.machines[machine].clock.read(self.now)
     }
 
-    /// Does what is next; false if that is after `until`, or something went wrong.
+    /// Does what is next until something planned is due; nothing if that is after `until`, if
+    /// something went wrong, or if it goes on for ever.
     pub(crate) fn step(&mut self, until: Micros) -> Option<Planned> {
         while self.wrong.is_none() {
             let (at, happening) = self.queue.pop(until)?;
             assert!(at >= self.now, "time does not go back");
             self.now = at;
+            let (what, whom) = happening.name();
+            if !self.pace.beat(at, what, whom) {
+                return None;
+            }
             if let Happening::Planned(number) = happening {
                 return Some(Planned(number));
             }
@@ -237,12 +282,24 @@ impl World {
 
     fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::Arrive { link, side, frame } => self.arrive(link, side, frame),
-            Happening::Disk { machine, life, job } => self.disk_done(machine, life, job),
+            Happening::Arrive { link, side, number } => self.arrive(link, side, number),
+            Happening::Read { link, side } => self.read(link, side),
+            Happening::Die { link } => self.die(link),
+            Happening::Disk {
+                machine,
+                life,
+                job,
+                slow,
+            } => self.disk_done(machine, life, job, slow),
             Happening::Wake { machine, life } => self.wake(machine, life),
             Happening::Dial { a, b, attempt } => self.dial(a, b, attempt),
             Happening::Connect { a, b, lives } => self.connect(a, b, lives),
-            Happening::Idle { link, from, to } => self.idle(link, from, to),
+            Happening::Idle {
+                link,
+                from,
+                to,
+                cut,
+            } => self.idle(link, from, to, cut),
             Happening::Reopen { machine, life } => self.reopen(machine, life),
             Happening::Start { machine } => self.start(machine),
             Happening::Finish {
@@ -252,6 +309,11 @@ impl World {
             } => self.finish(machine, life, draft),
             Happening::Planned(_) => unreachable!("handed out by `step`"),
         }
+    }
+
+    /// Why it will never get on, if so much has happened in so little time that it will not.
+    pub fn stuck(&self) -> Option<String> {
+        self.pace.stuck()
     }
 
     /// What a watcher found wrong, if anything.

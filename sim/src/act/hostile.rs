@@ -9,6 +9,8 @@ use crate::world::World;
 
 /// Messages of one flood.
 const FLOOD: u64 = 1_500;
+/// How far back the times of two histories of one origin go, in milliseconds.
+const PAST_MS: u64 = 5_000;
 /// A year, in milliseconds.
 const YEAR_MS: u64 = 365 * 86_400_000;
 
@@ -23,6 +25,7 @@ pub(super) fn strike(world: &mut World, me: usize, kind: Kind, chance: &mut Chan
         Kind::ForgedAuthor => forged(world, me, chance),
         Kind::Equivocation => equivocation(world, me, chance),
         Kind::Flood => flood(world, me, chance),
+        Kind::FallingIds => falling(world, me, chance),
         _ => far_ahead(world, me, chance),
     };
     if done {
@@ -133,23 +136,30 @@ fn forged(world: &mut World, me: usize, chance: &mut Chance) -> bool {
     true
 }
 
-/// Two histories under one origin, of which each of two groups gets another one.
+/// Two histories under one origin, of which each of two groups gets another one: in one the same
+/// ids stand for other contents, or the same numbers for other ids.
 fn equivocation(world: &mut World, me: usize, chance: &mut Chance) -> bool {
     let mut trunk = world.hostile_chain(me, chance.bytes());
     let now = world.clock(me);
+    let begun = Time::from_unix_millis(now.unix_millis().saturating_sub(PAST_MS));
     let common = chance.within(0, 3);
+    let other_ids = chance.permille(500);
     let mut prefix = Vec::new();
     for _ in 0..common {
         let name = name(world, me);
-        prefix.push(trunk.write(now, &name, false));
+        prefix.push(trunk.write(begun, &name, false));
     }
     let mut frames = Vec::new();
-    for _ in 0..2 {
+    for branch in 0..2 {
+        let at = match other_ids {
+            true => begun.plus_millis(1 + branch * (1 + chance.below(PAST_MS - 2))),
+            false => begun,
+        };
         let mut branch = trunk.clone();
         let mut records = prefix.clone();
         for _ in 0..chance.within(1, 4) {
             let name = name(world, me);
-            records.push(branch.write(now, &name, false));
+            records.push(branch.write(at, &name, false));
         }
         frames.push(branch.range(1, records));
     }
@@ -157,7 +167,14 @@ fn equivocation(world: &mut World, me: usize, chance: &mut Chance) -> bool {
     for (branch, frame) in frames.iter().enumerate() {
         world.shout(me, frame, |i| (i + branch) % 2 == parity);
     }
-    world.connections_of(me).len() > 1
+    let heard = world.connections_of(me).len() > 1;
+    if heard {
+        world.tally.mark(match other_ids {
+            true => "equivocation with two ids",
+            false => "equivocation with one id",
+        });
+    }
+    heard
 }
 
 /// More messages than anybody asked for.
@@ -200,22 +217,38 @@ fn flood(world: &mut World, me: usize, chance: &mut Chance) -> bool {
     true
 }
 
-/// Change sets of times far ahead, at the end of time, or going back.
+/// Change sets of times far ahead, or at the end of time.
 fn far_ahead(world: &mut World, me: usize, chance: &mut Chance) -> bool {
-    let mut chain = world.hostile_chain(me, chance.bytes());
     let now = world.clock(me);
-    let time = match chance.below(3) {
-        0 => now.plus_millis(YEAR_MS),
-        1 => Time(u64::MAX - 8),
-        _ => now,
+    let time = match chance.permille(500) {
+        true => now.plus_millis(YEAR_MS),
+        false => Time(u64::MAX - 8),
     };
-    let falling = time == now;
-    let mut records = Vec::new();
-    for n in 0..4 {
-        let name = name(world, me);
-        let at = if n == 0 { now } else { time };
-        records.push(chain.write(at, &name, falling && n == 3));
-    }
+    let times = [now, time, time, time];
+    let mut chain = world.hostile_chain(me, chance.bytes());
+    let records = times
+        .into_iter()
+        .map(|at| {
+            let name = name(world, me);
+            chain.write(at, &name, false)
+        })
+        .collect();
+    let frame = chain.range(1, records);
+    world.shout(me, &frame, |_| true);
+    true
+}
+
+/// A chain of which one has an id below that of the one before it.
+fn falling(world: &mut World, me: usize, chance: &mut Chance) -> bool {
+    let now = world.clock(me);
+    let mut chain = world.hostile_chain(me, chance.bytes());
+    let falls = chance.within(1, 3);
+    let records = (0..4)
+        .map(|n| {
+            let name = name(world, me);
+            chain.write(now, &name, n == falls)
+        })
+        .collect();
     let frame = chain.range(1, records);
     world.shout(me, &frame, |_| true);
     true

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use leveret::merge::StateDigest;
 use leveret::model::{OriginId, RepoId, Sequence};
 use leveret::replica::Replica;
 
@@ -14,11 +15,20 @@ use crate::world::{Note, Watcher};
 /// Mirrors of more nodes are compared at the end alone.
 const OFTEN_NODES_MAX: usize = 500;
 
+/// A tree of this many nodes is read once for all machines whose states have the same digest: that
+/// equal digests are equal trees is what smaller runs show.
+const ALONE_NODES_MAX: usize = 5_000;
+
 /// What was told of one machine's life.
 struct Told {
     mirror: Mirror,
+    /// Of the state that it mirrors.
+    digest: StateDigest,
     heads: BTreeMap<OriginId, Sequence>,
 }
+
+/// The tree that was read last, and the digest of its state.
+type Read = Option<(StateDigest, Visible)>;
 
 /// See the top of the file.
 #[derive(Default)]
@@ -31,8 +41,13 @@ impl Events {
         for repo in RepoId::ALL {
             let snapshot = replica.state(repo).snapshot();
             let heads = snapshot.heads().iter();
+            let digest = snapshot.digest();
             let told = Told {
-                mirror: Mirror::of(&snapshot),
+                mirror: match self.large_mirror(repo, digest) {
+                    Some(mirror) => mirror,
+                    None => Mirror::of(&snapshot),
+                },
+                digest,
                 heads: heads
                     .map(|(origin, head)| (*origin, head.sequence))
                     .collect(),
@@ -41,15 +56,33 @@ impl Events {
         }
     }
 
-    fn compare(&self, machine: usize, replica: &Replica, nodes_max: usize) -> Result<(), String> {
+    /// A large mirror of a state that some machine was in when it told of something last.
+    fn large_mirror(&self, repo: RepoId, digest: StateDigest) -> Option<Mirror> {
+        let mut same = self.told.iter().filter(|((_, of), told)| {
+            *of == repo && told.digest == digest && told.mirror.nodes() > ALONE_NODES_MAX
+        });
+        same.next().map(|(_, told)| told.mirror.clone())
+    }
+
+    fn compare(
+        &self,
+        machine: usize,
+        replica: &Replica,
+        nodes_max: usize,
+        read: &mut Read,
+    ) -> Result<(), String> {
         for repo in RepoId::ALL {
             let told = &self.told[&(machine, repo)];
             if told.mirror.nodes() > nodes_max {
                 continue;
             }
             let snapshot = replica.state(repo).snapshot();
-            let visible = Visible::of(&snapshot);
+            let known = read.take_if(|(of, _)| *of == snapshot.digest());
+            let (_, visible) = known.unwrap_or_else(|| (snapshot.digest(), Visible::of(&snapshot)));
             let same = told.mirror.check(&visible);
+            if visible.nodes.len() > ALONE_NODES_MAX {
+                *read = Some((snapshot.digest(), visible));
+            }
             same.map_err(|what| {
                 let heads = snapshot.heads().iter();
                 let heads: Vec<_> = heads.map(|(o, h)| (*o, h.sequence)).collect();
@@ -95,12 +128,13 @@ impl Watcher for Events {
                     }
                     *head = set.sequence;
                 }
+                told.digest = event.snapshot.digest();
                 let applied = told.mirror.apply(&event.changes, &event.snapshot);
                 applied.map_err(|what| format!("m{machine}: {what}"))
             }
             Note::Down {
                 machine, replica, ..
-            } => self.compare(*machine, replica, OFTEN_NODES_MAX),
+            } => self.compare(*machine, replica, OFTEN_NODES_MAX, &mut None),
             Note::Saved { .. } | Note::Alarm { .. } => Ok(()),
         }
     }
@@ -112,9 +146,10 @@ impl Checker for Events {
     }
 
     fn finish(&mut self, end: &End<'_>) -> Result<(), String> {
+        let mut read = None;
         end.world
             .running()
             .into_iter()
-            .try_for_each(|i| self.compare(i, end.world.replica(i), usize::MAX))
+            .try_for_each(|i| self.compare(i, end.world.replica(i), usize::MAX, &mut read))
     }
 }

@@ -62,9 +62,11 @@ impl Watcher for Ids {
                 }
                 Ok(())
             }
-            Note::Event { event, .. } => event
+            // Whoever writes by hand gives one number to many.
+            Note::Event { event, hostile, .. } => event
                 .change_sets
                 .iter()
+                .filter(|set| !hostile.contains(&set.id.origin))
                 .try_for_each(|set| self.learn(event.repo, set.sequence, set.id)),
             Note::Opened { .. } | Note::Down { .. } | Note::Alarm { .. } => Ok(()),
         }

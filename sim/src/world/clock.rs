@@ -48,9 +48,16 @@ impl MachineClock {
         self.drift_ppm = ppm;
     }
 
-    /// Lets it stand still.
-    pub fn freeze(&mut self, now: Micros) {
+    /// Lets it stand still; false if it does already.
+    pub fn freeze(&mut self, now: Micros) -> bool {
+        let went = self.frozen_at.is_none();
         self.frozen_at.get_or_insert(now);
+        went
+    }
+
+    /// Lets it go again: it shows what it would show had it never stood still.
+    pub fn thaw(&mut self) {
+        self.frozen_at = None;
     }
 
     /// Sets it right in every way.
@@ -86,8 +93,10 @@ mod tests {
         assert_eq!(clock.lead_ms(at(20)), 10);
         clock.jump(-3_000);
         assert_eq!(clock.lead_ms(at(20)), -2_990);
-        clock.freeze(at(20));
+        assert!(clock.freeze(at(20)) && !clock.freeze(at(30)));
         assert_eq!(clock.read(at(20)), clock.read(at(99)));
+        clock.thaw();
+        assert_eq!(clock.lead_ms(at(30)), -2_980);
         clock.repair();
         assert_eq!(clock.read(at(99)).unix_millis(), EPOCH_MS + 99_000);
     }

@@ -4,6 +4,7 @@ mod memory;
 #[cfg(feature = "sled")]
 mod sled;
 
+use std::cell::Cell;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -87,6 +88,8 @@ pub struct Disk {
     full: bool,
     /// Whether it answers barriers that it does not keep.
     lying: bool,
+    /// Whether anything was written since it began to lie.
+    unkept: Cell<bool>,
 }
 
 impl Disk {
@@ -110,6 +113,7 @@ impl Disk {
             slow: 1,
             full: false,
             lying: false,
+            unkept: Cell::new(false),
         }
     }
 
@@ -139,6 +143,7 @@ impl Disk {
     /// If it is full, or was crashed.
     pub fn append(&self, records: &[(Key, Vec<u8>)]) -> Result<(), StorageError> {
         self.has_room()?;
+        self.unkept.set(true);
         self.medium.storage().append(records)
     }
 
@@ -148,6 +153,7 @@ impl Disk {
     /// As [`Disk::append`].
     pub fn checkpoint(&self, changes: &[Change]) -> Result<(), StorageError> {
         self.has_room()?;
+        self.unkept.set(true);
         self.medium.storage().checkpoint(changes, &mut || Ok(()))
     }
 
@@ -172,6 +178,20 @@ impl Disk {
         if !self.full {
             self.medium.tear(records, kept);
         }
+    }
+
+    /// Ends the life of whatever used it, amid this checkpoint: by the contract of the store all of
+    /// it is there afterwards, or nothing.
+    pub fn tear_checkpoint(&mut self, changes: &[Change], kept: bool) {
+        if kept {
+            // What it answers nobody hears any more.
+            let _ = self.checkpoint(changes);
+        }
+    }
+
+    /// Whether a crash now would take back something that it said it had kept.
+    pub fn holds_back(&self) -> bool {
+        self.lying && self.unkept.get()
     }
 
     /// Ends the life of whatever used it: what the next one finds is what barriers covered.
@@ -206,8 +226,16 @@ impl Disk {
         self.slow = times.max(1);
     }
 
+    /// Whether its barriers take longer than usual.
+    pub fn is_slow(&self) -> bool {
+        self.slow > 1
+    }
+
     /// Lets it answer barriers that it does not keep, until it is crashed or told otherwise.
     pub fn set_lying(&mut self, lying: bool) {
+        if lying && !self.lying {
+            self.unkept.set(false);
+        }
         self.lying = lying;
         self.medium.set_lying(lying);
     }

@@ -3,9 +3,9 @@
 use leveret::merge::Draft;
 use leveret::model::RepoId;
 use leveret::replica::{Alarm, Output, SaveError};
-use leveret::storage::StorageError;
+use leveret::storage::{Change, StorageError};
 
-use super::machine::{AtCommit, Down, Job, Life, Pending};
+use super::machine::{CrashAt, Down, Job, Life, Pending};
 use super::queue::Micros;
 use super::{Happening, Note, World};
 use crate::plan::Kind;
@@ -22,6 +22,9 @@ impl World {
             let Some(output) = replica.poll_output() else {
                 break;
             };
+            if !self.pace.beat(self.now, "output", Some(machine)) {
+                break;
+            }
             self.carry_out(machine, output);
         }
         self.plan_wake(machine);
@@ -85,12 +88,15 @@ impl World {
                     return;
                 };
                 let now = self.now;
+                let hostile = std::mem::take(&mut self.hostile_origins);
                 self.note(&Note::Event {
                     machine,
                     event: &event,
                     now,
                     replica: &replica,
+                    hostile: &hostile,
                 });
+                self.hostile_origins = hostile;
                 self.machines[machine].replica = Some(replica);
             }
             Output::Close { connection, reason } => {
@@ -130,18 +136,20 @@ impl World {
         let machine_ = &mut self.machines[machine];
         machine_.jobs.insert(number, job);
         let life = machine_.life;
+        let slow = machine_.disk.is_slow();
         self.queue.push(
             at,
             Happening::Disk {
                 machine,
                 life,
                 job: number,
+                slow,
             },
         );
     }
 
     /// A disk has come to a job.
-    pub(super) fn disk_done(&mut self, machine: usize, life: Life, number: u64) {
+    pub(super) fn disk_done(&mut self, machine: usize, life: Life, number: u64, slow: bool) {
         let now = self.clock(machine);
         let me = &mut self.machines[machine];
         if me.life != life {
@@ -157,9 +165,13 @@ impl World {
         };
         self.trace
             .line(self.now, machine, format_args!("disk: {what}"));
+        if slow {
+            self.tally.meet(Kind::SlowSync);
+        }
         match job {
             Job::Commit(token, records) => {
-                if let Some(at) = me.crash_at_commit.take() {
+                let usable = !me.disk.is_full() && !me.disk.is_lying();
+                if let Some(at) = me.crash_at.take_if(|at| at.falls_on(&records, usable)) {
                     return self.crash_at(machine, at, &records);
                 }
                 match me.disk.append(&records) {
@@ -170,6 +182,9 @@ impl World {
                     }
                     Err(error) => return self.fail_store(machine, error),
                 }
+            }
+            Job::Checkpoint(_, changes) if me.crashes_at_checkpoint() => {
+                return self.crash_at_checkpoint(machine, &changes);
             }
             Job::Checkpoint(token, changes) => match me.disk.checkpoint(&changes) {
                 Ok(()) => {
@@ -188,20 +203,40 @@ impl World {
         self.drain(machine);
     }
 
-    fn crash_at(&mut self, machine: usize, at: AtCommit, records: &[(Vec<u8>, Vec<u8>)]) {
+    fn crash_at(&mut self, machine: usize, at: CrashAt, records: &[(Vec<u8>, Vec<u8>)]) {
         match at {
-            AtCommit::Before => self.tally.mark("crash before a commit"),
-            AtCommit::Amid(permille) => {
-                let kept = records.len() * permille as usize / 1_000;
+            CrashAt::Before => self.crash_met(Kind::Crash, "crash before a commit"),
+            CrashAt::Amid(permille) => {
+                // Some of them, and not all.
+                let kept = 1 + (records.len() - 2) * permille as usize / 1_000;
                 self.machines[machine].disk.tear(records, kept);
-                self.tally.meet(Kind::Torn);
+                self.crash_met(Kind::Torn, "crash amid a commit");
             }
-            AtCommit::After => {
-                self.tally.mark("crash after a commit");
+            CrashAt::After => {
+                self.crash_met(Kind::Crash, "crash after a commit");
                 // Whether it is durable or refused: nobody hears of it.
                 let _ = self.machines[machine].disk.append(records);
             }
+            CrashAt::Checkpoint { .. } => unreachable!("it falls on no commit"),
         }
+        self.crash_now(machine);
+    }
+
+    fn crash_at_checkpoint(&mut self, machine: usize, changes: &[Change]) {
+        let me = &mut self.machines[machine];
+        if let Some(CrashAt::Checkpoint { kept }) = me.crash_at.take() {
+            me.disk.tear_checkpoint(changes, kept);
+            self.crash_met(Kind::Torn, "crash amid a checkpoint");
+        }
+        self.crash_now(machine);
+    }
+
+    fn crash_met(&mut self, kind: Kind, mark: &'static str) {
+        self.tally.meet(kind);
+        self.tally.mark(mark);
+    }
+
+    fn crash_now(&mut self, machine: usize) {
         self.go_down(machine, Down::Crashed);
         let pause = self.chance.spread(100, 10_000) * 1_000;
         self.start_after(machine, pause);

@@ -167,7 +167,9 @@ impl World {
     /// A chain of a machine's own key, under a fresh origin.
     pub(crate) fn hostile_chain(&mut self, machine: usize, nonce: [u8; 16]) -> Chain {
         let identity = self.machines[machine].identity.clone();
-        Chain::new(identity, self.founder.cluster(), nonce)
+        let chain = Chain::new(identity, self.founder.cluster(), nonce);
+        self.hostile_origins.insert(chain.origin);
+        chain
     }
 
     /// Sends bytes from a machine to those it is connected to for which `pick` says so, by their

@@ -1,10 +1,11 @@
-//! Connections: who dials whom, what is sent over them, how they end.
+//! Connections: who dials whom, what cuts them and slows them down, how they end. What goes over
+//! them is in `frames`.
 
-use leveret::codec::message::{self, Message};
 use leveret::replica::ConnectionId;
 
 use super::machine::{Life, Role};
-use super::network::{IDLE_TIMEOUT, Way};
+use super::network::{CutSerial, IDLE_TIMEOUT};
+use super::way::Way;
 use super::{Happening, World};
 use crate::plan::Kind;
 
@@ -12,25 +13,32 @@ use crate::plan::Kind;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct LinkId(u64);
 
-/// Bytes that wait to be sent, above which a peer does not read a connection.
-const PAUSE_BYTES: usize = 8 << 20;
-/// Bytes that wait to be sent, above which a peer closes a connection.
-const QUEUE_BYTES_MAX: usize = 64 << 20;
 /// First and longest pause between two attempts to connect, in milliseconds.
 const REDIAL_MS_MIN: u64 = 250;
 const REDIAL_MS_MAX: u64 = 5_000;
 
 /// Both ends of a connection, the one that dialled first.
 pub(super) struct Link {
-    ends: [usize; 2],
-    ids: [ConnectionId; 2],
+    pub(super) ends: [usize; 2],
+    pub(super) ids: [ConnectionId; 2],
     /// From the first end to the second, and back.
-    ways: [Way; 2],
+    pub(super) ways: [Way; 2],
+    pub(super) fate: Fate,
+}
+
+/// Whether a connection is about to die.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Lives,
+    /// Amid what is sent over it next.
+    Doomed,
+    /// Any moment now.
+    Dying,
 }
 
 impl Link {
     /// Which of the ends a machine is.
-    fn side(&self, machine: usize) -> usize {
+    pub(super) fn side(&self, machine: usize) -> usize {
         usize::from(self.ends[0] != machine)
     }
 }
@@ -45,7 +53,7 @@ impl World {
         self.dial_soon(a, b, 0);
     }
 
-    fn dial_soon(&mut self, a: usize, b: usize, attempt: u32) {
+    pub(super) fn dial_soon(&mut self, a: usize, b: usize, attempt: u32) {
         let pause = match attempt {
             0 => 0,
             n => (REDIAL_MS_MIN << n.min(8)).min(REDIAL_MS_MAX),
@@ -67,8 +75,7 @@ impl World {
         if self.link_between(a, b).is_some() {
             return;
         }
-        let reachable = !self.network.is_cut(a, b) && !self.network.is_cut(b, a);
-        if !(reachable && self.can_talk(a) && self.can_talk(b)) {
+        if !(self.can_talk(a) && self.can_talk(b) && self.is_reachable(a, b)) {
             self.dial_soon(a, b, attempt + 1);
             return;
         }
@@ -76,6 +83,21 @@ impl World {
         let lives = (self.machines[a].life, self.machines[b].life);
         let at = self.now.plus(takes);
         self.queue.push(at, Happening::Connect { a, b, lives });
+    }
+
+    /// Whether nothing is cut between two machines that would talk; a cut is met otherwise.
+    fn is_reachable(&mut self, a: usize, b: usize) -> bool {
+        let open = !self.network.is_cut(a, b) && !self.network.is_cut(b, a);
+        self.meet_cut(a, b);
+        self.meet_cut(b, a);
+        open
+    }
+
+    /// Something was stopped by whatever cuts this way.
+    pub(super) fn meet_cut(&mut self, from: usize, to: usize) {
+        for kind in self.network.cut_by(from, to) {
+            self.tally.meet(*kind);
+        }
     }
 
     fn can_talk(&self, machine: usize) -> bool {
@@ -91,7 +113,7 @@ impl World {
         }
     }
 
-    fn link_between(&self, a: usize, b: usize) -> Option<LinkId> {
+    pub(super) fn link_between(&self, a: usize, b: usize) -> Option<LinkId> {
         let mut links = self.machines[a].links.values().copied();
         links.find(|id| self.links[id].ends.contains(&b))
     }
@@ -100,7 +122,7 @@ impl World {
     pub(super) fn connect(&mut self, a: usize, b: usize, lives: (Life, Life)) {
         let same = (self.machines[a].life, self.machines[b].life) == lives;
         let usable = same && self.can_talk(a) && self.can_talk(b);
-        if !usable || self.link_between(a, b).is_some() {
+        if !usable || self.link_between(a, b).is_some() || !self.is_reachable(a, b) {
             self.dial_soon(a, b, 1);
             return;
         }
@@ -120,6 +142,7 @@ impl World {
                 ends: [a, b],
                 ids,
                 ways: [Way::default(), Way::default()],
+                fate: Fate::Lives,
             },
         );
         self.trace
@@ -172,179 +195,97 @@ impl World {
         links.into_iter().for_each(|link| self.disconnect(link));
     }
 
-    /// Ends one connection of those there are, by number; false if there is none.
-    pub fn kill_connection(&mut self, number: usize) -> bool {
+    /// Has one connection of those there are die, by number, amid what is sent over it next or is
+    /// under way.
+    pub(crate) fn doom_connection(&mut self, number: usize) {
         let count = self.links.len();
-        let Some((&link, ends)) = self.links.iter().nth(number % count.max(1)) else {
-            return false;
+        let Some((&id, link)) = self.links.iter_mut().nth(number % count.max(1)) else {
+            return;
         };
-        let ends = ends.ends;
+        if link.ways.iter().any(Way::is_under_way) {
+            link.fate = Fate::Dying;
+            self.die(id);
+        } else {
+            link.fate = Fate::Doomed;
+        }
+    }
+
+    /// A connection that was about to die does, if anything is under way.
+    pub(super) fn die(&mut self, id: LinkId) {
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        if link.fate != Fate::Dying {
+            return;
+        }
+        if !link.ways.iter().any(Way::is_under_way) {
+            link.fate = Fate::Doomed;
+            return;
+        }
+        let ends = link.ends;
         self.trace.line(
             self.now,
             ends[0],
             format_args!("its connection to m{} dies", ends[1]),
         );
-        self.disconnect(link);
-        true
+        self.tally.meet(Kind::DeadConnection);
+        self.disconnect(id);
     }
 
-    /// Cuts a way. A connection that stays cut for too long ends.
-    pub fn cut(&mut self, from: usize, to: usize) {
-        self.network.cut(from, to);
+    /// Cuts a way. What is not under way yet waits; a connection that stays cut for too long ends.
+    pub(crate) fn cut(&mut self, from: usize, to: usize, by: Kind) {
+        let Some(cut) = self.network.cut(from, to, by) else {
+            return;
+        };
         if let Some(link) = self.link_between(from, to) {
             let at = self.now.after(IDLE_TIMEOUT);
-            self.queue.push(at, Happening::Idle { link, from, to });
+            let idle = Happening::Idle {
+                link,
+                from,
+                to,
+                cut,
+            };
+            self.queue.push(at, idle);
+            self.send_again(link, from);
         }
     }
 
-    /// Ends a cut: what waited for it goes on its way.
-    pub fn mend(&mut self, from: usize, to: usize) {
-        self.network.mend(from, to);
-        self.resume(from, to);
-    }
-
-    /// Ends every cut, and everything else that is wrong with the network.
-    pub fn calm_network(&mut self) {
-        for (from, to) in self.network.calm() {
+    /// Ends a cut of this kind: what waited for it goes on its way, if nothing else cuts it.
+    pub(crate) fn mend(&mut self, from: usize, to: usize, by: Kind) {
+        if self.network.mend(from, to, by) {
             self.resume(from, to);
         }
     }
 
-    fn resume(&mut self, from: usize, to: usize) {
-        let Some(id) = self.link_between(from, to) else {
-            self.dial_soon(from.min(to), from.max(to), 0);
-            return;
-        };
-        let link = self.links.get_mut(&id).expect("it was just there");
-        let side = link.side(from);
-        for frame in link.ways[side].resume() {
-            self.transmit(id, side, frame);
+    /// Bounds the way between two machines, both ways, in bytes a second.
+    pub(crate) fn slow_down(&mut self, a: usize, b: usize, bytes_per_second: u64) {
+        self.network.slow_down(a, b, bytes_per_second);
+        if let Some(link) = self.link_between(a, b) {
+            self.send_again(link, a);
+            self.send_again(link, b);
+        }
+    }
+
+    /// Ends every cut, and everything else that is wrong with the network.
+    pub(crate) fn calm_network(&mut self) {
+        let cuts = self.network.calm();
+        for id in self.links.keys().copied().collect::<Vec<_>>() {
+            if let Some(link) = self.links.get_mut(&id) {
+                link.fate = Fate::Lives;
+                let ends = link.ends;
+                ends.into_iter().for_each(|end| self.send_again(id, end));
+            }
+        }
+        for (from, to) in cuts {
+            self.resume(from, to);
         }
     }
 
     /// A way that was cut has been silent for long.
-    pub(super) fn idle(&mut self, link: LinkId, from: usize, to: usize) {
-        if self.network.is_cut(from, to) {
+    pub(super) fn idle(&mut self, link: LinkId, from: usize, to: usize, cut: CutSerial) {
+        if self.links.contains_key(&link) && self.network.is_still_cut(from, to, cut) {
+            self.meet_cut(from, to);
             self.disconnect(link);
-        }
-    }
-
-    /// Sends what a replica has to say.
-    pub(super) fn send(&mut self, machine: usize, to: ConnectionId, message: &Message) {
-        if let Some(link) = self.machines[machine].links.get(&to).copied() {
-            self.tally.messages += 1;
-            let side = self.links[&link].side(machine);
-            self.transmit(link, side, message::encode(message));
-        }
-    }
-
-    /// Sends bytes, whatever they are.
-    pub(super) fn transmit(&mut self, id: LinkId, side: usize, frame: Vec<u8>) {
-        let Some(link) = self.links.get_mut(&id) else {
-            return;
-        };
-        let (from, to) = (link.ends[side], link.ends[1 - side]);
-        let way = &mut link.ways[side];
-        self.tally.bytes += frame.len() as u64;
-        if self.network.is_cut(from, to) {
-            way.stall(frame);
-            self.tally.meet(Kind::Cut);
-            return;
-        }
-        let speed = self.network.bytes_per_second(from, to);
-        let passage = self.network.pass(way, self.now, (from, to), frame.len());
-        let queued = way.queued_bytes(self.now, speed);
-        let tally = &mut self.tally;
-        if passage.lost {
-            tally.meet(Kind::Loss);
-        }
-        if passage.overtaken {
-            tally.meet(Kind::Reorder);
-        }
-        match passage.arrivals.len() {
-            0 => tally.meet(Kind::Vanish),
-            1 => {}
-            _ => tally.meet(Kind::Duplicate),
-        }
-        tally.queued_bytes_max = tally.queued_bytes_max.max(queued);
-        if queued > PAUSE_BYTES / 8 {
-            tally.meet(Kind::SlowLink);
-        }
-        let mut frame = Some(frame);
-        let count = passage.arrivals.len();
-        for (i, at) in passage.arrivals.into_iter().enumerate() {
-            let bytes = if i + 1 == count {
-                frame.take()
-            } else {
-                frame.clone()
-            };
-            let frame = bytes.expect("taken by the last one");
-            let side = 1 - side;
-            self.queue.push(
-                at,
-                Happening::Arrive {
-                    link: id,
-                    side,
-                    frame,
-                },
-            );
-        }
-        if queued > QUEUE_BYTES_MAX {
-            self.tally.mark("queue closed a connection");
-            self.disconnect(id);
-        }
-    }
-
-    /// A frame has come to one end of a connection.
-    pub(super) fn arrive(&mut self, id: LinkId, side: usize, frame: Vec<u8>) {
-        let Some(link) = self.links.get(&id) else {
-            return;
-        };
-        let (machine, other) = (link.ends[side], link.ends[1 - side]);
-        let connection = link.ids[side];
-        let speed = self.network.bytes_per_second(machine, other);
-        let way = &link.ways[side];
-        if way.queued_bytes(self.now, speed) > PAUSE_BYTES && way.stalled.is_empty() {
-            // Not read until half of it is gone.
-            self.tally.mark("queue paused a connection");
-            let at = way
-                .drained_to(PAUSE_BYTES as u64 / 2, speed)
-                .max(self.now.plus(1));
-            self.queue.push(
-                at,
-                Happening::Arrive {
-                    link: id,
-                    side,
-                    frame,
-                },
-            );
-            return;
-        }
-        let digest = blake3::hash(&frame);
-        self.trace
-            .step(self.now, machine, "arrive", &digest.as_bytes()[..8]);
-        if self.machines[machine].role == Role::Hostile {
-            return self.overhear(machine, (id, side), &frame);
-        }
-        let message = match message::decode(&frame) {
-            Ok(message) => message,
-            Err(error) => {
-                self.trace.line(
-                    self.now,
-                    machine,
-                    format_args!("refuses a frame of m{other}: {error}"),
-                );
-                self.tally.mark("frame refused");
-                return self.disconnect(id);
-            }
-        };
-        if let Message::Range { records, .. } = &message {
-            self.tally.payloads += records.len() as u64;
-        }
-        let now = self.clock(machine);
-        if let Some(replica) = &mut self.machines[machine].replica {
-            replica.receive(now, connection, message);
-            self.drain(machine);
         }
     }
 

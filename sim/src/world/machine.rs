@@ -26,6 +26,8 @@ pub enum Role {
     Member,
     /// Has a member's key, and does as it likes.
     Hostile,
+    /// Was taken out of the cluster, and goes on as if it had not been.
+    Outcast,
     /// Was taken out of the cluster, and does not come back.
     Gone,
 }
@@ -83,27 +85,47 @@ pub struct Machine {
     pub(super) saves: BTreeMap<Ticket, Pending>,
     /// Whether the store under the replica has failed, and is going to be opened again.
     pub(super) reopening: bool,
-    /// What is to happen at its next commit.
-    pub(crate) crash_at_commit: Option<AtCommit>,
+    /// Where it is to crash next.
+    pub(crate) crash_at: Option<CrashAt>,
     /// Sessions that were begun and not saved yet.
     pub(super) drafts: BTreeMap<u64, Draft>,
     /// Machines that it dials.
     pub(super) neighbours: BTreeSet<usize>,
     /// The secret of the join token that it was given, which it shows to those it dials.
     pub(super) token: Option<[u8; 16]>,
+    /// Whether it was given one to join, and has not yet.
+    pub(crate) is_joining: bool,
     /// What it does if it is hostile.
     pub(crate) hostile: Option<Box<Hostile>>,
 }
 
 /// Where a crash falls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AtCommit {
-    /// Before anything of it is written.
+pub enum CrashAt {
+    /// Before anything of a commit is written.
     Before,
-    /// Amid it: what is there is the first so many thousandths of its records, rounded down.
+    /// Amid a commit of more than one record: what is there is the first one and so many thousandths
+    /// of the others, but for the last, rounded down. By the contract of the store each record is
+    /// there whole or not at all, and those before it too.
     Amid(u32),
-    /// After it is durable, and before anybody is told.
+    /// After a commit is durable, and before anybody is told.
     After,
+    /// Amid a checkpoint. By the contract of the store all of it is there, or nothing.
+    Checkpoint {
+        /// Which of the two.
+        kept: bool,
+    },
+}
+
+impl CrashAt {
+    /// Whether it falls on a commit of these records, to a disk that keeps what it writes or not.
+    pub(super) fn falls_on(self, records: &[(Key, Vec<u8>)], keeps: bool) -> bool {
+        match self {
+            Self::Before | Self::After => true,
+            Self::Amid(_) => keeps && records.len() > 1,
+            Self::Checkpoint { .. } => false,
+        }
+    }
 }
 
 impl Machine {
@@ -122,10 +144,11 @@ impl Machine {
             jobs: BTreeMap::new(),
             saves: BTreeMap::new(),
             reopening: false,
-            crash_at_commit: None,
+            crash_at: None,
             drafts: BTreeMap::new(),
             neighbours: BTreeSet::new(),
             token: None,
+            is_joining: false,
             hostile: None,
         }
     }
@@ -133,6 +156,12 @@ impl Machine {
     /// Whether it runs leveret, or will again.
     pub fn is_member(&self) -> bool {
         self.role == Role::Member
+    }
+
+    /// Whether it is to crash amid its next checkpoint, and that can be written.
+    pub(super) fn crashes_at_checkpoint(&self) -> bool {
+        let armed = matches!(self.crash_at, Some(CrashAt::Checkpoint { .. }));
+        armed && !self.disk.is_full() && !self.disk.is_lying()
     }
 
     /// Whether its replica runs and takes saves.

@@ -1,15 +1,17 @@
 //! The network between machines: how long a frame takes, what is lost, which ways are cut.
 //!
-//! Replicas talk over connections as QUIC gives them: frames of one direction arrive in order, a
-//! lost datagram is sent again and costs time, a connection that hears nothing for
+//! Replicas talk over connections as QUIC gives them: frames of one direction arrive in order (see
+//! `way`), a lost datagram is sent again and costs time, a connection that hears nothing for
 //! [`IDLE_TIMEOUT`] ends, and one that ends takes with it what was under way. On top of what QUIC
 //! allows, frames can be made to vanish, to come twice and to overtake one another: the core is to
 //! bear that too. A frame is one message; handshakes and encryption are left out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::queue::Micros;
+use super::way::Way;
 use crate::chance::Chance;
+use crate::plan::Kind;
 use crate::regions::{Region, round_trip_us};
 
 /// After this long without a word a connection is taken for dead.
@@ -20,6 +22,8 @@ const DATAGRAM_BYTES: u64 = 1_200;
 const DATAGRAM_OVERHEAD_BYTES: u64 = 60;
 /// Most times that one frame's datagrams are sent again before the delay grows no further.
 const RESENDS_MAX: u64 = 12;
+/// What a slow way adds at the least to what is delayed by it, in microseconds.
+const SLOW_US_MIN: u64 = 1_000;
 /// Least time until a lost datagram is sent again, in microseconds.
 const RESEND_US_MIN: u64 = 2_000;
 
@@ -74,54 +78,28 @@ pub struct Weather {
 /// What becomes of a frame that was handed in.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Passage {
+    /// When all of it is under way.
+    pub(super) sent: Micros,
     /// When it arrives, each time that it does.
     pub(super) arrivals: Vec<Micros>,
     /// Whether a datagram was lost on the way.
     pub(super) lost: bool,
-    /// Whether later ones may overtake it.
-    pub(super) overtaken: bool,
+    /// Whether it takes longer to send than it usually does.
+    pub(super) slowed: bool,
 }
 
-/// The way from one end of a connection to the other.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Way {
-    /// Until when what was handed in is being sent.
-    busy_until: Micros,
-    /// When the last frame arrives.
-    last_arrival: Micros,
-    /// Frames that wait for a cut to end.
-    pub(super) stalled: Vec<Vec<u8>>,
-    /// Bytes of them.
-    stalled_bytes: usize,
+/// Why a way is cut, and since when.
+#[derive(Clone, Debug)]
+struct Cut {
+    /// Which of all cuts it is.
+    serial: CutSerial,
+    /// What cut it, once for each time; it is cut as long as any is left.
+    by: Vec<Kind>,
 }
 
-impl Way {
-    /// Bytes that were handed in and are not under way yet.
-    pub(super) fn queued_bytes(&self, now: Micros, bytes_per_second: u64) -> usize {
-        let left = self.busy_until.0.saturating_sub(now.0);
-        let bytes = u128::from(left) * u128::from(bytes_per_second) / 1_000_000;
-        usize::try_from(bytes).unwrap_or(usize::MAX) + self.stalled_bytes
-    }
-
-    /// When no more than so many bytes will be queued, if nothing else is handed in.
-    pub(super) fn drained_to(&self, bytes: u64, bytes_per_second: u64) -> Micros {
-        let time = u128::from(bytes) * 1_000_000 / u128::from(bytes_per_second.max(1));
-        let time = u64::try_from(time).unwrap_or(u64::MAX);
-        Micros(self.busy_until.0.saturating_sub(time))
-    }
-
-    /// Keeps a frame until the cut ends.
-    pub(super) fn stall(&mut self, frame: Vec<u8>) {
-        self.stalled_bytes += frame.len();
-        self.stalled.push(frame);
-    }
-
-    /// Takes out what waited for a cut to end.
-    pub(super) fn resume(&mut self) -> Vec<Vec<u8>> {
-        self.stalled_bytes = 0;
-        std::mem::take(&mut self.stalled)
-    }
-}
+/// Tells the cuts that there have been from one another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CutSerial(u64);
 
 /// What lies between the machines.
 pub struct Network {
@@ -130,7 +108,9 @@ pub struct Network {
     /// Bytes a second of every way that has no bound of its own.
     pub(super) bytes_per_second: u64,
     slow: BTreeMap<(usize, usize), u64>,
-    cuts: BTreeSet<(usize, usize)>,
+    cuts: BTreeMap<(usize, usize), Cut>,
+    /// Counts the cuts there have been.
+    cut_serial: CutSerial,
     chance: Chance,
 }
 
@@ -142,47 +122,84 @@ impl Network {
             weather: Weather::default(),
             bytes_per_second: 125_000_000,
             slow: BTreeMap::new(),
-            cuts: BTreeSet::new(),
+            cuts: BTreeMap::new(),
+            cut_serial: CutSerial::default(),
             chance,
         }
     }
 
-    /// Cuts the way from one machine to another.
-    pub fn cut(&mut self, from: usize, to: usize) {
-        self.cuts.insert((from, to));
+    /// Cuts the way from one machine to another; which cut it is, if the way was open.
+    pub(super) fn cut(&mut self, from: usize, to: usize, by: Kind) -> Option<CutSerial> {
+        if let Some(cut) = self.cuts.get_mut(&(from, to)) {
+            cut.by.push(by);
+            return None;
+        }
+        self.cut_serial.0 += 1;
+        let serial = self.cut_serial;
+        let by = vec![by];
+        self.cuts.insert((from, to), Cut { serial, by });
+        Some(serial)
     }
 
     /// Ends every cut, and gives the ways that were cut.
-    pub fn heal(&mut self) -> Vec<(usize, usize)> {
-        std::mem::take(&mut self.cuts).into_iter().collect()
+    fn heal(&mut self) -> Vec<(usize, usize)> {
+        std::mem::take(&mut self.cuts).into_keys().collect()
     }
 
-    /// Ends one cut.
-    pub fn mend(&mut self, from: usize, to: usize) {
-        self.cuts.remove(&(from, to));
+    /// Ends one cut of this kind; whether the way is open now and was not.
+    pub(super) fn mend(&mut self, from: usize, to: usize, by: Kind) -> bool {
+        let Some(cut) = self.cuts.get_mut(&(from, to)) else {
+            return false;
+        };
+        if let Some(at) = cut.by.iter().position(|kind| *kind == by) {
+            cut.by.swap_remove(at);
+        }
+        let open = cut.by.is_empty();
+        if open {
+            self.cuts.remove(&(from, to));
+        }
+        open
     }
 
     /// Whether nothing gets from one machine to another.
     pub fn is_cut(&self, from: usize, to: usize) -> bool {
-        self.cuts.contains(&(from, to))
+        self.cuts.contains_key(&(from, to))
+    }
+
+    /// Whether it has been cut by this very cut all the time.
+    pub(super) fn is_still_cut(&self, from: usize, to: usize, serial: CutSerial) -> bool {
+        let cut = self.cuts.get(&(from, to));
+        cut.is_some_and(|cut| cut.serial == serial)
+    }
+
+    /// What cuts the way from one machine to another.
+    pub(super) fn cut_by(&self, from: usize, to: usize) -> &[Kind] {
+        self.cuts.get(&(from, to)).map_or(&[], |cut| &cut.by)
     }
 
     /// Bounds the way between two machines, both ways, in bytes a second.
-    pub fn slow_down(&mut self, a: usize, b: usize, bytes_per_second: u64) {
+    pub(super) fn slow_down(&mut self, a: usize, b: usize, bytes_per_second: u64) {
         self.slow.insert((a, b), bytes_per_second);
         self.slow.insert((b, a), bytes_per_second);
     }
 
     /// Ends everything that is wrong, but for the distances; gives the ways that were cut.
-    pub fn calm(&mut self) -> Vec<(usize, usize)> {
+    pub(super) fn calm(&mut self) -> Vec<(usize, usize)> {
         self.weather = Weather::default();
         self.slow.clear();
         self.heal()
     }
 
-    pub(super) fn bytes_per_second(&self, from: usize, to: usize) -> u64 {
-        let own = self.slow.get(&(from, to)).copied();
-        own.unwrap_or(self.bytes_per_second).max(1)
+    /// How long it takes until so many bytes are under way, in microseconds, and whether that is
+    /// long since this way is slow.
+    fn sending_us(&self, from: usize, to: usize, wire_bytes: u64) -> (u64, bool) {
+        let takes = |bytes_per_second: u64| {
+            let time = u128::from(wire_bytes) * 1_000_000 / u128::from(bytes_per_second.max(1));
+            u64::try_from(time).unwrap_or(u64::MAX)
+        };
+        let usual = takes(self.bytes_per_second);
+        let own = self.slow.get(&(from, to)).map_or(usual, |own| takes(*own));
+        (own, own >= usual + SLOW_US_MIN)
     }
 
     /// How long it takes until a handshake from one machine to another is through, or has failed.
@@ -202,9 +219,7 @@ impl Network {
         let (distance, varies) = self.geography.one_way_us(from, to);
         let datagrams = (bytes as u64).div_ceil(DATAGRAM_BYTES).max(1);
         let wire_bytes = bytes as u64 + datagrams * DATAGRAM_OVERHEAD_BYTES;
-        let sending =
-            u128::from(wire_bytes) * 1_000_000 / u128::from(self.bytes_per_second(from, to));
-        let sending = u64::try_from(sending).unwrap_or(u64::MAX);
+        let (sending, slowed) = self.sending_us(from, to, wire_bytes);
         way.busy_until = way.busy_until.max(now).plus(sending);
         let weather = self.weather;
         let resends = self.resends(datagrams);
@@ -227,9 +242,10 @@ impl Network {
             }
         }
         Passage {
+            sent: way.busy_until,
             arrivals,
             lost: resends > 0,
-            overtaken,
+            slowed,
         }
     }
 
@@ -287,15 +303,26 @@ mod tests {
     }
 
     #[test]
+    fn a_way_is_cut_as_long_as_any_cut_of_it_is_left() {
+        let mut network = network(Weather::default());
+        let first = network.cut(0, 1, Kind::Cut).unwrap();
+        assert_eq!(network.cut(0, 1, Kind::Partition), None);
+        assert_eq!(network.cut_by(0, 1), [Kind::Cut, Kind::Partition]);
+        assert!(!network.mend(0, 1, Kind::Cut) && network.is_still_cut(0, 1, first));
+        assert!(network.mend(0, 1, Kind::Partition) && !network.is_cut(0, 1));
+        let second = network.cut(0, 1, Kind::Cut).unwrap();
+        assert!(!network.is_still_cut(0, 1, first) && network.is_still_cut(0, 1, second));
+    }
+
+    #[test]
     fn a_frame_takes_as_long_as_the_slowest_way_needs() {
         let mut network = network(Weather::default());
         network.slow_down(0, 1, 10_000);
         let mut way = Way::default();
         let passage = network.pass(&mut way, Micros(0), (0, 1), 100_000);
         assert!(passage.arrivals[0] > Micros::from_seconds(10));
-        assert!(way.queued_bytes(Micros(0), 10_000) >= 100_000);
-        assert!(way.queued_bytes(Micros::from_seconds(5), 10_000) < 60_000);
-        assert!(way.drained_to(50_000, 10_000) < Micros::from_seconds(6));
+        assert!(passage.sent > Micros::from_seconds(10) && passage.slowed);
+        assert!(!network.pass(&mut way, Micros(0), (0, 2), 100_000).slowed);
     }
 
     #[test]

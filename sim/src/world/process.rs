@@ -6,10 +6,11 @@ use leveret::model::{PublicKey, RepoId};
 use leveret::replica::{JoinCheck, OpenError, Replica};
 
 use super::disk::Disk;
-use super::machine::{AtCommit, Down, Machine, Role};
+use super::machine::{CrashAt, Down, Machine, Role};
 use super::queue::Micros;
 use super::{Happening, Note, World};
 use crate::chance::Chance;
+use crate::plan::Kind;
 
 /// For how long a join token is good, in milliseconds.
 const TOKEN_MS: u64 = 3_600_000;
@@ -83,6 +84,9 @@ impl World {
             return;
         }
         let lying = me.disk.is_lying();
+        if me.disk.holds_back() {
+            self.tally.meet(Kind::LostTail);
+        }
         if let Some(replica) = me.replica.take() {
             self.note(&Note::Down {
                 machine,
@@ -141,22 +145,27 @@ impl World {
         me.jobs.clear();
         me.life.0 += 1;
         me.wakes = None;
-        me.crash_at_commit = None;
+        me.crash_at = None;
         match how {
             Down::Stopped => me.disk.stop(),
-            _ => me.disk.crash(),
+            _ => {
+                if me.disk.holds_back() && how == Down::TailLost {
+                    self.tally.meet(Kind::LostTail);
+                }
+                me.disk.crash();
+            }
         }
         self.disconnect_all(machine);
     }
 
-    /// Has a machine crash, at once or at its next commit, and start again after a while.
-    pub(crate) fn crash(&mut self, machine: usize, at: Option<AtCommit>, chance: &mut Chance) {
-        match at {
-            Some(at) => self.machines[machine].crash_at_commit = Some(at),
-            None => {
-                self.go_down(machine, Down::Crashed);
-                self.start_after(machine, chance.spread(1_000, 20_000_000));
-            }
+    /// Has a machine crash, at once or where it is told to, and start again after a while.
+    pub(crate) fn crash(&mut self, machine: usize, at: Option<CrashAt>, chance: &mut Chance) {
+        if at.is_some() {
+            self.machines[machine].crash_at = at;
+        } else if self.machines[machine].is_up() {
+            self.tally.meet(Kind::Crash);
+            self.go_down(machine, Down::Crashed);
+            self.start_after(machine, chance.spread(1_000, 20_000_000));
         }
     }
 
@@ -178,7 +187,7 @@ impl World {
                 break;
             };
             let life = me.life;
-            self.disk_done(machine, life, job);
+            self.disk_done(machine, life, job, false);
         }
         self.go_down(machine, Down::Stopped);
     }
@@ -287,7 +296,11 @@ impl World {
             return false;
         };
         let check = replica.check_join(now, &secret);
-        matches!(check, Ok(JoinCheck::Ok)) && self.make_member(by, newcomer)
+        let joins = matches!(check, Ok(JoinCheck::Ok)) && self.make_member(by, newcomer);
+        if joins && std::mem::take(&mut self.machines[newcomer].is_joining) {
+            self.tally.meet(Kind::Join);
+        }
+        joins
     }
 
     /// Whether a machine runs and is no member in its own eyes.
@@ -315,6 +328,36 @@ impl World {
 
     /// Takes a machine out of the cluster for good; another one that runs says so.
     pub fn remove_member(&mut self, by: usize, whom: usize) -> bool {
+        let removed = self.say_removed(by, whom);
+        if removed {
+            self.go_down(whom, Down::Stopped);
+            self.machines[whom].role = Role::Gone;
+        }
+        removed
+    }
+
+    /// The same, but the one that is taken out goes on: those it is connected to still take what it
+    /// sends, as the driver ends no connection for that.
+    pub(crate) fn cast_out(&mut self, by: usize, whom: usize) -> bool {
+        let removed = self.say_removed(by, whom);
+        if removed {
+            self.machines[whom].role = Role::Outcast;
+        }
+        removed
+    }
+
+    /// Those that were taken out and went on stop.
+    pub(crate) fn send_outcasts_away(&mut self) {
+        for machine in 0..self.machines.len() {
+            if self.machines[machine].role == Role::Outcast {
+                self.go_down(machine, Down::Stopped);
+                self.machines[machine].role = Role::Gone;
+            }
+        }
+    }
+
+    /// Saves that a machine is no member any more.
+    fn say_removed(&mut self, by: usize, whom: usize) -> bool {
         let key = self.machines[whom].identity.public();
         let Some(replica) = &self.machines[by].replica else {
             return false;
@@ -326,10 +369,7 @@ impl World {
             return false;
         }
         draft.overwrite(true);
-        let removed = self.save(by, &draft);
-        self.go_down(whom, Down::Stopped);
-        self.machines[whom].role = Role::Gone;
-        removed
+        self.save(by, &draft)
     }
 }
 

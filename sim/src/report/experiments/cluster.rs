@@ -12,7 +12,7 @@ use leveret::model::{ChangeSet, RepoId, Sequence};
 use super::witness::{Seen, Witness};
 use super::{Place, Terms};
 use crate::chance::Chance;
-use crate::plan::{Options, Plan, Profile};
+use crate::plan::{Kind, Options, Plan, Profile};
 use crate::run::Stage;
 use crate::world::{Micros, Tally};
 
@@ -139,7 +139,9 @@ impl Cluster {
 
     /// Cuts every way between two replicas that `apart` says are apart.
     pub(super) fn cut(&mut self, apart: impl Fn(usize, usize) -> bool) {
-        self.for_each_way(apart, |cluster, from, to| cluster.stage.world.cut(from, to));
+        self.for_each_way(apart, |cluster, from, to| {
+            cluster.stage.world.cut(from, to, Kind::Partition);
+        });
     }
 
     /// Ends all cuts.
@@ -150,7 +152,7 @@ impl Cluster {
             .filter(|(from, to)| cut(self, *from, *to))
             .collect();
         cuts.into_iter()
-            .for_each(|(from, to)| self.stage.world.mend(from, to));
+            .for_each(|(from, to)| self.stage.world.mend(from, to, Kind::Partition));
     }
 
     fn for_each_way(
