@@ -61,6 +61,8 @@ pub(super) async fn open_on(
     });
     config.durability = options.durability;
     config.skew_max_ms = u64::try_from(options.skew_max.as_millis()).unwrap_or(u64::MAX);
+    config.checkpoint_interval_ms =
+        u64::try_from(options.checkpoint_interval.as_millis()).unwrap_or(u64::MAX);
     config.addresses.clone_from(&addresses);
     config.name.clone_from(&options.name);
     config.cache_bytes = usize::try_from(options.cache_bytes / 4).unwrap_or(usize::MAX);
