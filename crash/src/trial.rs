@@ -45,6 +45,11 @@ impl Trial {
         self.root.join("data")
     }
 
+    /// From now on it stays, whatever happens.
+    pub(crate) fn keep(&mut self) {
+        self.directory.disable_cleanup(true);
+    }
+
     /// Judges its data directory by `look`. If that finds something that does not hold, all of it is
     /// kept.
     ///
