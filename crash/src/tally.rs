@@ -34,21 +34,6 @@ impl Tally {
         }
     }
 
-    /// How many trials there were.
-    pub(crate) fn trials(&self) -> u64 {
-        self.trials
-    }
-
-    /// How often the peer did not open.
-    pub(crate) fn refused(&self) -> u64 {
-        self.refused
-    }
-
-    /// How often something was lost and told.
-    pub(crate) fn told(&self) -> u64 {
-        self.told
-    }
-
     /// Prints it.
     pub(crate) fn print(&self, what: &str) {
         println!(

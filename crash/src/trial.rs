@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 
 use crate::judge::{Promises, Verdict};
 use crate::strace::{Record, recorded, tampered};
@@ -74,11 +74,7 @@ fn myself() -> anyhow::Result<PathBuf> {
     std::env::current_exe().context("this program does not know where it is")
 }
 
-fn with_work(
-    mut command: std::process::Command,
-    trial: &Trial,
-    arguments: &[(&str, u64)],
-) -> std::process::Command {
+fn with_work(mut command: Command, trial: &Trial, arguments: &[(&str, u64)]) -> Command {
     command.arg("work").arg(trial.data());
     for (name, value) in arguments {
         command.arg(name).arg(value.to_string());
@@ -101,6 +97,21 @@ pub(crate) fn record(trial: &Trial, arguments: &[(&str, u64)]) -> anyhow::Result
         bail!("the recorded run ended with {}: {kept}", output.status);
     }
     Record::read(&into)
+}
+
+/// Lets a process work in a trial's data directory, undisturbed. Gives what it promised.
+///
+/// # Errors
+/// If it does not come to its end.
+pub(crate) fn run_work(trial: &Trial, arguments: &[(&str, u64)]) -> anyhow::Result<Promises> {
+    let command = Command::new(myself()?);
+    let output = with_work(command, trial, arguments).output()?;
+    ensure!(
+        output.status.success(),
+        "the run ended with {}",
+        output.status
+    );
+    Ok(Promises::of(&String::from_utf8_lossy(&output.stdout)))
 }
 
 /// Lets a process work in a trial's data directory while `injection` is done to its calls, or to those

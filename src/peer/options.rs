@@ -26,6 +26,7 @@ pub struct PeerOptions {
     pub(super) cache_bytes: u64,
     pub(super) skew_max: Duration,
     pub(super) checkpoint_interval: Duration,
+    pub(super) refetch: bool,
 }
 
 impl Default for PeerOptions {
@@ -39,6 +40,7 @@ impl Default for PeerOptions {
             cache_bytes: 64 << 20,
             skew_max: Duration::from_millis(500),
             checkpoint_interval: Duration::from_secs(5),
+            refetch: false,
         }
     }
 }
@@ -103,6 +105,16 @@ impl PeerOptions {
     #[must_use]
     pub fn checkpoint_interval(mut self, interval: Duration) -> Self {
         self.checkpoint_interval = interval;
+        self
+    }
+
+    /// Sets the store aside, beside itself in the data directory, and fetches everything again from
+    /// the others: for one that can not be opened or mended. Needs a token of the directory's cluster
+    /// ([`PeerOptions::join`]), to know whom to ask. The replica stays the one that it was; what no
+    /// other replica has is in what was set aside alone. Off unless set.
+    #[must_use]
+    pub fn refetch(mut self, yes: bool) -> Self {
+        self.refetch = yes;
         self
     }
 }
