@@ -39,6 +39,10 @@ pub(crate) struct Serve {
     /// Join the cluster that this token is of; `leveret token` prints one
     #[arg(long, value_name = "TOKEN")]
     join: Option<String>,
+    /// Set a store that can not be used aside, and fetch everything again from the others; needs
+    /// --join. What no other replica has is in what was set aside alone
+    #[arg(long, requires = "join")]
+    refetch: bool,
     /// What to call this replica
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -124,7 +128,7 @@ impl Serve {
                     When::Relaxed => Durability::Relaxed,
                 });
         if let Some(join) = join {
-            options = options.join(join);
+            options = options.join(join).refetch(self.refetch);
         }
         if let Some(name) = &self.name {
             options = options.name(name);
@@ -196,7 +200,8 @@ fn open_advice(error: &OpenError) -> &'static str {
         OpenError::Option(_) => "give another one",
         OpenError::Join(_) => "check that a member of the cluster runs there, and try again",
         OpenError::Store { .. } | OpenError::Replica(_) => {
-            "`leveret verify` says more, and `--rebuild` may help"
+            "`leveret verify` says more, and `--rebuild` may help; `leveret serve --refetch` sets \
+             the store aside and fetches everything again from the others"
         }
         _ => "try again",
     }

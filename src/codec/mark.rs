@@ -10,8 +10,8 @@ const VERSION: u8 = 1;
 const CLOCK: u8 = 1;
 const WITNESS: u8 = 2;
 const QUARANTINE: u8 = 3;
-/// Most repositories in a witness mark.
-const REPOS_MAX: usize = 256;
+/// Most lives in a witness mark, times repositories.
+const LINES_MAX: usize = 4_096;
 
 /// Encodes how far the clock may have gone.
 pub fn encode_clock(bound: Time) -> Vec<u8> {
@@ -45,40 +45,36 @@ pub fn decode_sequence(bytes: &[u8]) -> Result<Sequence, DecodeError> {
     Ok(Sequence(sequence))
 }
 
-/// What has been acknowledged of one writing life, kept beside the store to tell after a crash
-/// whether its tail was lost.
+/// What has been acknowledged of a replica's newest writing lives, kept beside the store to tell after
+/// a crash whether a tail of it was lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Witness {
-    /// The writing life.
-    pub origin: OriginId,
-    /// The last number acknowledged in each repository that it wrote to.
-    pub acknowledged: Vec<(RepoId, Sequence)>,
+    /// The last number acknowledged of each life in each repository that it wrote to.
+    pub acknowledged: Vec<(RepoId, OriginId, Sequence)>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct WitnessMirror {
-    origin: Fixed<16>,
     acknowledged: Acknowledged,
 }
 
 #[derive(Serialize)]
-struct Acknowledged(Vec<(u8, u64)>);
+struct Acknowledged(Vec<(u8, Fixed<16>, u64)>);
 
 impl<'de> Deserialize<'de> for Acknowledged {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        bounded(deserializer, "repositories", REPOS_MAX, Ok).map(Self)
+        bounded(deserializer, "lives", LINES_MAX, Ok).map(Self)
     }
 }
 
 /// Encodes a witness mark.
 pub fn encode_witness(witness: &Witness) -> Vec<u8> {
     let mirror = WitnessMirror {
-        origin: fixed(witness.origin.0),
         acknowledged: Acknowledged(
             witness
                 .acknowledged
                 .iter()
-                .map(|(repo, sequence)| (repo.0, sequence.0))
+                .map(|(repo, origin, sequence)| (repo.0, fixed(origin.0), sequence.0))
                 .collect(),
         ),
     };
@@ -93,12 +89,17 @@ pub fn decode_witness(bytes: &[u8]) -> Result<Witness, DecodeError> {
     const WHAT: &str = "a witness mark";
     let mirror: WitnessMirror = from_bytes(WHAT, body(WHAT, WITNESS, bytes)?)?;
     let witness = Witness {
-        origin: OriginId(mirror.origin.into_array()),
         acknowledged: mirror
             .acknowledged
             .0
             .into_iter()
-            .map(|(repo, sequence)| (RepoId(repo), Sequence(sequence)))
+            .map(|(repo, origin, sequence)| {
+                (
+                    RepoId(repo),
+                    OriginId(origin.into_array()),
+                    Sequence(sequence),
+                )
+            })
             .collect(),
     };
     same(WHAT, bytes, &encode_witness(&witness))?;
@@ -144,8 +145,10 @@ mod tests {
         assert_eq!(decode_sequence(&bytes), Ok(Sequence(300)));
 
         let witness = Witness {
-            origin: OriginId([9; 16]),
-            acknowledged: vec![(RepoId::SYSTEM, Sequence(1)), (RepoId::MAIN, Sequence(300))],
+            acknowledged: vec![
+                (RepoId::SYSTEM, OriginId([9; 16]), Sequence(1)),
+                (RepoId::MAIN, OriginId([8; 16]), Sequence(300)),
+            ],
         };
         let bytes = encode_witness(&witness);
         assert_eq!(

@@ -7,6 +7,7 @@
 //! joining   the id of a cluster that is being joined; gone when that is done
 //! cluster   cluster id, founder's key and founder's nonce, a line each
 //! store/    the replica's storage
+//! store.aside-N/  a store that could not be used; nothing reads it
 //! ```
 //!
 //! Every file is written whole: to `NAME.new`, fsync, rename, fsync of the directory. What is in
@@ -189,6 +190,29 @@ impl Directory {
         Ok(())
     }
 
+    /// Gives the store another name, if there is one, and notes that the directory is about to join
+    /// its cluster again, as a new one does. Gives that name.
+    ///
+    /// # Errors
+    /// If a file can not be written or renamed. Repeating it is then no harm.
+    pub(super) fn set_store_aside(
+        &mut self,
+        cluster: ClusterId,
+    ) -> Result<Option<PathBuf>, DirectoryError> {
+        self.set_joining(cluster)?;
+        remove(&self.path.join(CLUSTER))?;
+        let store = self.store();
+        if !store.exists() {
+            return Ok(None);
+        }
+        let names = (1_u32..).map(|number| self.path.join(format!("{STORE}.aside-{number}")));
+        let mut unused = names.skip_while(|path| path.exists());
+        let aside = unused.next().expect("not every number is in use");
+        fs::rename(&store, &aside).map_err(at(&store))?;
+        sync_directory(&self.path)?;
+        Ok(Some(aside))
+    }
+
     /// Notes which cluster it belongs to, for good.
     ///
     /// # Errors
@@ -201,12 +225,7 @@ impl Directory {
             hex(&file.nonce)
         );
         write_small(&self.path, CLUSTER, &text)?;
-        match fs::remove_file(self.path.join(JOINING)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(at(&self.path)(error));
-            }
-            _ => {}
-        }
+        remove(&self.path.join(JOINING))?;
         self.membership = Membership::Member(file);
         Ok(())
     }
@@ -233,6 +252,14 @@ fn create(path: &Path) -> Result<(), DirectoryError> {
         other => other.map_err(at(path))?,
     }
     sync_directory(parent)
+}
+
+/// Removes a file, which need not be there.
+fn remove(path: &Path) -> Result<(), DirectoryError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(path)(error)),
+        _ => Ok(()),
+    }
 }
 
 fn sync_directory(path: &Path) -> Result<(), DirectoryError> {

@@ -17,7 +17,7 @@ use super::network::{Network, own_address};
 use super::options::PeerOptions;
 use super::store::{OpenStore, Store};
 use crate::codec::handshake::{REPLICA_NAME_BYTES_MAX, is_address};
-use crate::net::{Endpoint, Limits};
+use crate::net::{Endpoint, JoinToken, Limits};
 use crate::replica::identity::Identity;
 use crate::replica::{Founder, Replica, ReplicaConfig};
 use crate::storage::sled::{SledOptions, SledStorage};
@@ -41,6 +41,9 @@ pub(super) async fn open_on(
     check(&options)?;
     let owned = path.to_owned();
     let mut directory = blocking(move || Directory::open(&owned)).await??;
+    if options.refetch {
+        begin_again(&mut directory, options.join.as_ref())?;
+    }
     let identity = Identity::from_seed(directory.seed());
     let any = SocketAddr::from(([0, 0, 0, 0], 0));
     let endpoint = Endpoint::bind(options.listen.unwrap_or(any), &identity, Limits::default())?;
@@ -61,6 +64,8 @@ pub(super) async fn open_on(
     });
     config.durability = options.durability;
     config.skew_max_ms = u64::try_from(options.skew_max.as_millis()).unwrap_or(u64::MAX);
+    config.checkpoint_interval_ms =
+        u64::try_from(options.checkpoint_interval.as_millis()).unwrap_or(u64::MAX);
     config.addresses.clone_from(&addresses);
     config.name.clone_from(&options.name);
     config.cache_bytes = usize::try_from(options.cache_bytes / 4).unwrap_or(usize::MAX);
@@ -76,6 +81,8 @@ pub(super) async fn open_on(
     .await??;
 
     let core = Core::new(replica, store.clone(), Box::new(reopen));
+    // What opening has found is in the first status that anybody asks for.
+    core.inspect(|engine| engine.pump(&core));
     let disk = DiskThread {
         core: core.clone(),
         store,
@@ -129,6 +136,27 @@ fn check(options: &PeerOptions) -> Result<(), OpenError> {
         return Err(OpenError::Option(format!(
             "`{address}` is not an address like host:port"
         )));
+    }
+    Ok(())
+}
+
+/// Sets aside what the directory's store has, to join the cluster that it belongs to once more.
+fn begin_again(directory: &mut Directory, token: Option<&JoinToken>) -> Result<(), OpenError> {
+    let Some(token) = token else {
+        let reason = "to fetch everything again, a join token says from whom";
+        return Err(OpenError::Option(reason.into()));
+    };
+    let wanted = token.cluster();
+    let found = match directory.membership() {
+        Membership::New => return Ok(()),
+        Membership::Joining(cluster) => *cluster,
+        Membership::Member(file) => file.cluster,
+    };
+    if found != wanted {
+        return Err(OpenError::OtherCluster { found, wanted });
+    }
+    if let Some(aside) = directory.set_store_aside(wanted)? {
+        tracing::warn!(store = %aside.display(), "the store is set aside");
     }
     Ok(())
 }

@@ -31,6 +31,8 @@ pub(super) const BATCH_BYTES_MAX: usize = 64 << 20;
 pub(super) const BATCH_BYTES_ENOUGH: usize = 8 << 20;
 /// Relaxed saves are answered at once only while fewer bytes than this are on their way.
 const RELAXED_AHEAD_BYTES: usize = 4 << 20;
+/// Most lives that a witness mark tells of, times repositories.
+const WITNESSED_MAX: usize = 16;
 /// Least time between two witness marks, in milliseconds.
 const WITNESS_INTERVAL_MS: u64 = 1_000;
 
@@ -341,16 +343,32 @@ impl Replica {
         }
         self.unwitnessed = false;
         self.witnessed_at = self.now;
-        let acknowledged = self
-            .repos
-            .values()
-            .filter_map(|repo| Some((repo.id, repo.streams.get(&self.origin)?.stored)))
-            .collect();
         let mark = encode_witness(&Witness {
-            origin: self.origin,
-            acknowledged,
+            acknowledged: self.newest_own(),
         });
         self.put(Output::Witness(mark));
+    }
+
+    /// What is stored of this replica's newest lives, the newest first. Several, since what a disk
+    /// loses need not end where the last life began.
+    fn newest_own(&self) -> Vec<(RepoId, OriginId, Sequence)> {
+        let key = self.identity.public();
+        let mut own: Vec<_> = self
+            .repos
+            .values()
+            .flat_map(|repo| {
+                repo.streams
+                    .iter()
+                    .map(|(origin, stream)| (repo.id, origin, stream))
+            })
+            .filter(|(_, _, stream)| stream.key == key && stream.stored > Sequence(0))
+            .map(|(repo, origin, stream)| (stream.tip.time, repo, *origin, stream.stored))
+            .collect();
+        own.sort_unstable_by(|a, b| b.cmp(a));
+        own.truncate(WITNESSED_MAX);
+        own.into_iter()
+            .map(|(_, repo, origin, stored)| (repo, origin, stored))
+            .collect()
     }
 
     /// A checkpoint is in the store.

@@ -219,8 +219,8 @@ pub enum Alarm {
     },
     /// The witness mark knows of acknowledged saves that the journal has not.
     #[error(
-        "saves {found} to {acknowledged} of origin {origin} in `{}` had been acknowledged and are \
-         not in the journal; if another replica has them they will come back",
+        "saves after number {found} up to {acknowledged} of origin {origin} in `{}` had been \
+         acknowledged and are not in the journal; if another replica has them they will come back",
         repo.name()
     )]
     TailLost {

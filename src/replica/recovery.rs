@@ -265,14 +265,15 @@ impl Replica {
         let Ok(witness) = mark::decode_witness(&bytes) else {
             return Ok(());
         };
-        let origin = witness.origin;
-        for (repo, acknowledged) in witness.acknowledged {
-            let found = self
+        for (repo, origin, acknowledged) in witness.acknowledged {
+            let stream = self
                 .repos
                 .get(&repo)
-                .and_then(|repo| repo.streams.get(&origin))
-                .map_or(Sequence(0), |stream| stream.stored);
-            if found < acknowledged {
+                .and_then(|repo| repo.streams.get(&origin));
+            let found = stream.map_or(Sequence(0), |stream| stream.stored);
+            // One that has ended may have had more, which does not count any more (M17).
+            let ended = stream.is_some_and(|stream| stream.ended.is_some());
+            if found < acknowledged && !ended {
                 self.alarm(Alarm::TailLost {
                     repo,
                     origin,

@@ -21,6 +21,7 @@ mod limits;
 mod merge_costs;
 mod mutations;
 mod pages;
+mod refetch;
 mod restore;
 mod snapshots;
 mod verify;

@@ -1,0 +1,108 @@
+//! What lies on disk, read without a peer: a copied directory must not be opened as one, since it
+//! would be a second life of the same replica among the others.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, bail, ensure};
+use leveret::model::{Sequence, Time};
+use leveret::replica::{Founder, Identity, Replica, ReplicaConfig};
+use leveret::storage::Storage;
+use leveret::storage::sled::{SledOptions, SledStorage};
+use leveret::{PublicKey, RepoId};
+use leveret_sim::engine::to_spec;
+use leveret_sim::observation::{Observation, nodes_of};
+use merge_spec::fold;
+
+/// Longer histories are not folded by the naive model.
+const MODEL_SETS_MAX: u64 = 200;
+/// Memory for the store, in bytes.
+const CACHE_BYTES: u64 = 8 << 20;
+
+/// What was looked at.
+pub(super) struct Checked {
+    /// Change sets of `main` in the state.
+    pub(super) change_sets: u64,
+    /// Whether the naive model has folded them.
+    pub(super) folded: bool,
+}
+
+/// Opens the replica of a directory without a network, as the next life would; if `fold` is asked
+/// for and the history is short enough, compares its state with the naive model's.
+///
+/// # Errors
+/// If it does not open, or the two differ.
+pub(super) fn check(data: &Path, fold: bool) -> anyhow::Result<Checked> {
+    let store = SledStorage::open(
+        &data.join("store"),
+        &SledOptions::default().with_cache_bytes(CACHE_BYTES),
+    )?;
+    let store: Arc<dyn Storage> = Arc::new(store);
+    let config = ReplicaConfig::new(founder(data)?);
+    let identity = Identity::from_seed(&bytes(&fs::read_to_string(data.join("key"))?)?);
+    let replica = Replica::open(config, identity, store, [7; 32], now())?;
+    let status = replica.repo_status(RepoId::MAIN);
+    let mut checked = Checked {
+        change_sets: status.applied.values().map(|sequence| sequence.0).sum(),
+        folded: false,
+    };
+    if fold && checked.change_sets <= MODEL_SETS_MAX {
+        must_equal_model(&replica)?;
+        checked.folded = true;
+    }
+    Ok(checked)
+}
+
+fn must_equal_model(replica: &Replica) -> anyhow::Result<()> {
+    let journal = replica.journal(RepoId::MAIN);
+    let snapshot = replica.state(RepoId::MAIN).snapshot();
+    let mut sets = Vec::new();
+    for (origin, head) in snapshot.heads().iter() {
+        for sequence in 1..=head.sequence.0 {
+            let set = journal.change_set(*origin, Sequence(sequence))?;
+            sets.push(to_spec(&set.context("the journal has what the state has")?));
+        }
+    }
+    let fold = fold(&sets);
+    let found = Observation::of_engine(&snapshot, nodes_of(&fold));
+    match found.first_difference(&Observation::of_model(&fold)) {
+        None => Ok(()),
+        Some(difference) => bail!("the state is not what the model makes: {difference}"),
+    }
+}
+
+/// Who founded the cluster, from the small file that says so.
+fn founder(data: &Path) -> anyhow::Result<Founder> {
+    let text = fs::read_to_string(data.join("cluster"))?;
+    let field = |name: &str| -> anyhow::Result<&str> {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.map(str::trim)
+            .with_context(|| format!("no {name} in the cluster file"))
+    };
+    Ok(Founder {
+        key: PublicKey(bytes(field("founder ")?)?),
+        nonce: bytes(field("nonce ")?)?,
+    })
+}
+
+fn bytes<const N: usize>(hex: &str) -> anyhow::Result<[u8; N]> {
+    let hex = hex.trim();
+    ensure!(hex.len() == 2 * N && hex.is_ascii(), "not {N} bytes: {hex}");
+    let mut bytes = [0; N];
+    for (byte, at) in bytes.iter_mut().zip((0..).step_by(2)) {
+        *byte = u8::from_str_radix(&hex[at..at + 2], 16)?;
+    }
+    Ok(bytes)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a replica is told the time of day"
+)]
+fn now() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let millis = since.map_or(0, |since| since.as_millis());
+    Time::from_unix_millis(u64::try_from(millis).unwrap_or(u64::MAX))
+}
