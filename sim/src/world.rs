@@ -23,8 +23,10 @@ mod tally;
 mod trace;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use leveret::model::{OriginId, PublicKey, RepoId, Sequence, Time};
+use leveret::replica::identity::GoodSeals;
 use leveret::replica::{Alarm, CommitEvent, Founder, Identity, Receipt, Replica, ReplicaConfig};
 
 pub use clock::MachineClock;
@@ -164,6 +166,8 @@ pub struct World {
     chance: Chance,
     watchers: Vec<Box<dyn Watcher>>,
     founder: Founder,
+    /// All replicas are in one process, which verifies each seal once.
+    good_seals: Arc<GoodSeals>,
     /// What a watcher found wrong.
     wrong: Option<String>,
     seed: u64,
@@ -189,6 +193,7 @@ impl World {
             chance: Chance::new(seed, "world"),
             watchers: Vec::new(),
             founder,
+            good_seals: Arc::default(),
             wrong: None,
             seed,
         }
@@ -201,7 +206,10 @@ impl World {
 
     /// The settings that a new machine starts from.
     pub fn config(&self) -> ReplicaConfig {
-        ReplicaConfig::new(self.founder)
+        ReplicaConfig {
+            good_seals: Some(self.good_seals.clone()),
+            ..ReplicaConfig::new(self.founder)
+        }
     }
 
     /// Puts one more machine there, with a key of its own and an empty disk; it is not started.

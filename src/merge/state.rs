@@ -110,7 +110,7 @@ impl State {
         for (key, bytes) in storage.scan(&prefix, &key::after_prefix(&prefix), usize::MAX)? {
             match (key::head_of(&key), decode(&key, &bytes)?) {
                 (Some(origin), Record::Head(head)) => {
-                    heads.insert(origin, head.as_ref().clone());
+                    heads.insert(origin, head);
                 }
                 _ => return Err(wrong_kind(&key)),
             }

@@ -5,8 +5,9 @@
 //! text of its own purpose in front, so that no signature means anything in another place.
 //! Drawing the seed and keeping it in a file is left to the upper floors.
 
+use std::collections::HashSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 
@@ -65,6 +66,57 @@ pub fn verify(key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
         && UnparsedPublicKey::new(&ED25519, &key.0)
             .verify(message, signature)
             .is_ok()
+}
+
+/// Signatures that were found good, so that replicas in one process verify each only once.
+///
+/// Only [`GoodSeals::verify`] puts something in, and only what [`verify`] has said is good; what is
+/// not in it is verified. So it answers the same as [`verify`], as long as nobody finds two inputs
+/// of one blake3 hash. It remembers about the newest [`GoodSeals::MAX`] and twice that at most.
+#[derive(Default)]
+pub struct GoodSeals(Mutex<Generations>);
+
+/// Hashes of key, message and signature; when `young` is full it takes the place of `old`.
+#[derive(Default)]
+struct Generations {
+    young: HashSet<[u8; 32]>,
+    old: HashSet<[u8; 32]>,
+}
+
+impl GoodSeals {
+    /// How many signatures are remembered at least, once there were so many.
+    pub const MAX: usize = 1 << 16;
+
+    /// What [`verify`] says, without asking it for what it has called good before.
+    pub fn verify(&self, key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
+        let mut hash = blake3::Hasher::new();
+        hash.update(&key.0)
+            .update(&(message.len() as u64).to_be_bytes())
+            .update(message)
+            .update(signature);
+        let hash = *hash.finalize().as_bytes();
+        {
+            let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.young.contains(&hash) || known.old.contains(&hash) {
+                return true;
+            }
+        }
+        let good = verify(key, message, signature);
+        if good {
+            let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.young.len() == Self::MAX {
+                known.old = std::mem::take(&mut known.young);
+            }
+            known.young.insert(hash);
+        }
+        good
+    }
+}
+
+impl fmt::Debug for GoodSeals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GoodSeals")
+    }
 }
 
 /// Whether a key is fit to name a replica: written in its one canonical way, and not one of the
@@ -141,6 +193,24 @@ mod tests {
             other[bit / 8] ^= 1 << (bit % 8);
             assert!(!verify(&one.public(), b"message", &other), "bit {bit}");
         }
+    }
+
+    #[test]
+    fn what_was_found_good_is_good_again_and_nothing_else_is() {
+        let (one, two, good) = (identity(1), identity(2), GoodSeals::default());
+        let signature = one.sign(b"message");
+        for _ in 0..2 {
+            assert!(good.verify(&one.public(), b"message", &signature));
+            assert!(!good.verify(&one.public(), b"massage", &signature));
+            assert!(!good.verify(&two.public(), b"message", &signature));
+            assert!(!good.verify(&one.public(), b"message", &signature[..63]));
+            for bit in 0..SIGNATURE_BYTES * 8 {
+                let mut other = signature;
+                other[bit / 8] ^= 1 << (bit % 8);
+                assert!(!good.verify(&one.public(), b"message", &other), "bit {bit}");
+            }
+        }
+        assert_eq!(good.0.lock().unwrap().young.len(), 1, "only the good one");
     }
 
     #[test]
