@@ -159,6 +159,8 @@ pub struct World {
     pub trace: Trace,
     pub(crate) queue: Queue<Happening>,
     links: BTreeMap<LinkId, Link>,
+    /// The connection between two machines, the smaller number first.
+    between: BTreeMap<(usize, usize), LinkId>,
     /// Counts the ends of connections there have been.
     connections: u64,
     /// Counts jobs of disks, and drafts.
@@ -188,6 +190,7 @@ impl World {
             trace,
             queue: Queue::new(),
             links: BTreeMap::new(),
+            between: BTreeMap::new(),
             connections: 0,
             serial: 0,
             chance: Chance::new(seed, "world"),

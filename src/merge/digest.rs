@@ -18,13 +18,14 @@ pub struct StateDigest(pub [u8; 16]);
 
 impl StateDigest {
     pub(super) fn of(buckets: &[u128; 256]) -> Self {
-        let mut hash = blake3::Hasher::new();
-        hash.update(b"leveret digest 1\0");
-        buckets.iter().for_each(|sum| {
-            hash.update(&sum.to_be_bytes());
-        });
+        // In one piece: blake3 is several times faster at that.
+        let mut bytes = Vec::with_capacity(20 + 256 * 16);
+        bytes.extend_from_slice(b"leveret digest 1\0");
+        buckets
+            .iter()
+            .for_each(|sum| bytes.extend_from_slice(&sum.to_be_bytes()));
         let mut digest = [0; 16];
-        digest.copy_from_slice(&hash.finalize().as_bytes()[..16]);
+        digest.copy_from_slice(&blake3::hash(&bytes).as_bytes()[..16]);
         Self(digest)
     }
 }

@@ -121,6 +121,7 @@ impl<'a> Pass<'a> {
                 &mut self.overlay,
                 &mut self.heads,
                 &mut self.meta.frontier,
+                &mut self.fresh,
                 set,
                 &by_sequence,
                 self.history,

@@ -13,7 +13,7 @@
 //! that knows no more than the one before it has no record of its own.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::fault::{Fault, on};
@@ -21,7 +21,7 @@ use super::view::{Overlay, ReadError, View};
 use super::{Heads, History};
 use crate::codec::bytes::MalformedRecord;
 use crate::codec::record::{Head, Record, SeenRecord};
-use crate::codec::state_key as key;
+use crate::codec::state_key::{self as key, Key};
 use crate::model::{ChangeSet, ChangeSetId, Dependency, OriginId, Sequence, Time};
 
 /// Most records from one to that which tells all.
@@ -156,11 +156,12 @@ fn record(view: &dyn View, id: ChangeSetId) -> Result<Arc<SeenRecord>, ReadError
 
 /// Notes what a change set has seen and makes it its origin's applied head.
 ///
-/// The batch's change sets come in order of their ids, so whatever one depends on has been noted.
+/// Its record is added to `fresh`. The batch's change sets come in order of their ids, so whatever one depends on has been noted.
 pub(crate) fn note(
     overlay: &mut Overlay<'_>,
     heads: &mut Heads,
     frontier: &mut Vec<Dependency>,
+    fresh: &mut BTreeSet<Key>,
     set: &ChangeSet,
     batch: &BTreeMap<(OriginId, Sequence), Arc<ChangeSet>>,
     history: &dyn History,
@@ -195,6 +196,7 @@ pub(crate) fn note(
         }
         if let Some(record) = tell(overlay, set.id, before, parents, &alone)? {
             let key = key::seen(set.repo, origin, set.id.time);
+            fresh.insert(key.clone());
             overlay.put(key, Record::Seen(Arc::new(record)));
         }
     }

@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 
@@ -70,9 +70,10 @@ pub fn verify(key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
 
 /// Signatures that were found good, so that replicas in one process verify each only once.
 ///
-/// Only [`GoodSeals::verify`] puts something in, and only what [`verify`] has said is good; what is
-/// not in it is verified. So it answers the same as [`verify`], as long as nobody finds two inputs
-/// of one blake3 hash. It remembers about the newest [`GoodSeals::MAX`] and twice that at most.
+/// In it comes what [`verify`] has said is good, and what was signed here with the private key
+/// itself. What is not in it is verified. So it answers the same as [`verify`], as long as nobody
+/// finds two inputs of one blake3 hash. It remembers about the newest [`GoodSeals::MAX`] and twice
+/// that at most.
 #[derive(Default)]
 pub struct GoodSeals(Mutex<Generations>);
 
@@ -87,29 +88,48 @@ impl GoodSeals {
     /// How many signatures are remembered at least, once there were so many.
     pub const MAX: usize = 1 << 16;
 
-    /// What [`verify`] says, without asking it for what it has called good before.
+    /// What [`verify`] says, without asking it for what is known to be good.
     pub fn verify(&self, key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
-        let mut hash = blake3::Hasher::new();
-        hash.update(&key.0)
-            .update(&(message.len() as u64).to_be_bytes())
-            .update(message)
-            .update(signature);
-        let hash = *hash.finalize().as_bytes();
+        let hash = Self::hash(key, message, signature);
         {
-            let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = self.lock();
             if known.young.contains(&hash) || known.old.contains(&hash) {
                 return true;
             }
         }
         let good = verify(key, message, signature);
         if good {
-            let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if known.young.len() == Self::MAX {
-                known.old = std::mem::take(&mut known.young);
-            }
-            known.young.insert(hash);
+            self.remember(hash);
         }
         good
+    }
+
+    /// Signs a message, as [`Identity::sign`] does, and remembers that this is its signature.
+    pub fn sign(&self, identity: &Identity, message: &[u8]) -> [u8; SIGNATURE_BYTES] {
+        let signature = identity.sign(message);
+        self.remember(Self::hash(&identity.public, message, &signature));
+        signature
+    }
+
+    fn hash(key: &PublicKey, message: &[u8], signature: &[u8]) -> [u8; 32] {
+        let mut hash = blake3::Hasher::new();
+        hash.update(&key.0)
+            .update(&(message.len() as u64).to_be_bytes())
+            .update(message)
+            .update(signature);
+        *hash.finalize().as_bytes()
+    }
+
+    fn remember(&self, hash: [u8; 32]) {
+        let mut known = self.lock();
+        if known.young.len() == Self::MAX {
+            known.old = std::mem::take(&mut known.young);
+        }
+        known.young.insert(hash);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Generations> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -210,7 +230,10 @@ mod tests {
                 assert!(!good.verify(&one.public(), b"message", &other), "bit {bit}");
             }
         }
-        assert_eq!(good.0.lock().unwrap().young.len(), 1, "only the good one");
+        assert_eq!(good.lock().young.len(), 1, "only the good one");
+        assert_eq!(good.sign(&two, b"message"), two.sign(b"message"));
+        assert_eq!(good.lock().young.len(), 2);
+        assert!(good.verify(&two.public(), b"message", &two.sign(b"message")));
     }
 
     #[test]

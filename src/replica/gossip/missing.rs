@@ -46,8 +46,16 @@ impl Replica {
         sequence: Sequence,
         due: Time,
     ) {
+        self.told(repo, origin, sequence);
         if self.lacks(repo, origin, sequence) {
             self.look_for_at(repo, origin, due);
+        }
+    }
+
+    /// Somebody says that it has this much of a stream.
+    fn told(&mut self, repo: RepoId, origin: OriginId, sequence: Sequence) {
+        if let Some(most) = self.gossip.most.get_mut(&(repo, origin)) {
+            *most = sequence.max(*most);
         }
     }
 
@@ -89,6 +97,7 @@ impl Replica {
         origin: OriginId,
         last: Sequence,
     ) {
+        self.told(repo, origin, last);
         if let Some(connection) = self.gossip.connections.get_mut(&from) {
             connection.has(repo, origin, last);
         }
@@ -106,6 +115,7 @@ impl Replica {
             return;
         }
         let place = (repo, waiting);
+        self.told(repo, on.origin, on.sequence);
         for (source, sent) in &self.batch.sources {
             if let Some(connection) = self.gossip.connections.get_mut(source)
                 && sent.contains(&place)
@@ -175,6 +185,11 @@ impl Replica {
         progress: bool,
     ) {
         let (repo, origin) = place;
+        let after = first.0.saturating_add(count as u64 + u64::from(more));
+        let end = Sequence(after.saturating_sub(1));
+        if count > 0 {
+            self.told(repo, origin, end);
+        }
         let Some(connection) = self.gossip.connections.get_mut(&from) else {
             return;
         };
@@ -184,13 +199,10 @@ impl Replica {
             .get_mut(&place)
             .filter(|missing| missing.asked.is_some_and(|(asked, _)| asked == from));
         if count > 0 {
-            let end = Sequence(first.0 + count as u64 - 1 + u64::from(more));
             connection.has(repo, origin, end);
         } else if let Some(known) = connection.known.get_mut(&repo) {
             // It has not got what was thought.
-            known
-                .heads
-                .insert(origin, Sequence(first.0.saturating_sub(1)));
+            known.put(origin, Sequence(first.0.saturating_sub(1)));
         }
         if let Some(missing) = answered {
             connection.wants -= 1;
@@ -257,13 +269,23 @@ impl Replica {
         if due > self.now || self.on_their_way() > BATCH_BYTES_ENOUGH {
             return;
         }
-        let holders: Vec<_> = self
-            .gossip
-            .connections
-            .iter()
-            .filter(|(_, connection)| self.lacks(repo, origin, connection.knows(repo, origin)))
-            .map(|(id, connection)| (*id, connection.wants < WANTS_MAX))
-            .collect();
+        let most = self.gossip.most.get(&place);
+        if most.is_some_and(|most| !self.lacks(repo, origin, *most)) {
+            self.gossip.missing.remove(&place);
+            return;
+        }
+        let mut holders = Vec::new();
+        let mut most = Sequence(0);
+        for (id, connection) in &self.gossip.connections {
+            let head = connection.knows(repo, origin);
+            most = most.max(head);
+            if self.lacks(repo, origin, head) {
+                holders.push((*id, connection.wants < WANTS_MAX));
+            }
+        }
+        if self.repo(repo).streams.contains_key(&origin) {
+            self.gossip.most.insert(place, most);
+        }
         if holders.is_empty() {
             self.gossip.missing.remove(&place);
             return;
