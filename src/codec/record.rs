@@ -222,7 +222,7 @@ pub struct Meta {
     /// Applied heads without descendants, in order of origins.
     pub frontier: Vec<Dependency>,
     /// Sums of the hashes of all records by the first byte of their node's id.
-    pub digest: Box<[u128; 256]>,
+    pub digest: Sums,
     /// The newest removal.
     pub removal: Stamp,
     /// The newest all-or-nothing change set's last operation.
@@ -233,11 +233,28 @@ pub struct Meta {
     pub counters: Vec<u64>,
 }
 
+/// 256 sums, of which copies share what is the same.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Sums([Arc<[u128; 16]>; 16]);
+
+impl Sums {
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = u128> {
+        self.0.iter().flat_map(|part| part.iter().copied())
+    }
+
+    /// One of them, to be changed.
+    pub fn get_mut(&mut self, index: u8) -> &mut u128 {
+        let part = Arc::make_mut(&mut self.0[usize::from(index / 16)]);
+        &mut part[usize::from(index % 16)]
+    }
+}
+
 impl Default for Meta {
     fn default() -> Self {
         Self {
             frontier: Vec::new(),
-            digest: Box::new([0; 256]),
+            digest: Sums::default(),
             removal: Stamp::MIN,
             atomic: Stamp::MIN,
             causes: BTreeMap::new(),

@@ -382,7 +382,7 @@ impl Replica {
         hash: [u8; 16],
     ) {
         for (origin, sequence) in &heads {
-            self.offered(repo, *origin, *sequence, self.now);
+            self.offered(from, repo, *origin, *sequence, self.now);
         }
         let ours = self.heads_for(from, repo);
         let same_numbers = ours == heads;
@@ -406,7 +406,7 @@ impl Replica {
         let due = self.now.plus_millis(OFFER_DELAY_MS);
         let mut reopened = Vec::new();
         for (origin, sequence) in heads {
-            self.offered(repo, *origin, *sequence, due);
+            self.offered(from, repo, *origin, *sequence, due);
             let stored = self.repo(repo).streams.get(origin).map(|s| s.head());
             let Some(connection) = self.gossip.connections.get_mut(&from) else {
                 return;

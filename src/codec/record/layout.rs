@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{
     AddedAgain, ChildEntry, Head, How, Meta, NodeRecord, Older, ParentWrite, RECORD_VERSION,
-    Record, Register, SeenRecord, SkippedMove, StructuralRecord, Under, Write, Written,
+    Record, Register, SeenRecord, SkippedMove, StructuralRecord, Sums, Under, Write, Written,
 };
 use crate::codec::bytes::{MalformedRecord, Reader, Writer};
 use crate::model::{ChangeSetId, Dependency, OriginId, Time};
@@ -88,7 +88,7 @@ impl Record {
                 }
                 meta.digest
                     .iter()
-                    .for_each(|sum| w.fixed(&sum.to_be_bytes()));
+                    .for_each(|sum: u128| w.fixed(&sum.to_be_bytes()));
                 w.stamp(meta.removal);
                 w.stamp(meta.atomic);
                 write_times(&mut w, &meta.causes);
@@ -157,9 +157,9 @@ impl Record {
                         sequence: r.sequence()?,
                     })
                 })?;
-                let mut digest = Box::new([0; 256]);
-                for sum in digest.iter_mut() {
-                    *sum = u128::from_be_bytes(r.fixed()?);
+                let mut digest = Sums::default();
+                for index in 0..=u8::MAX {
+                    *digest.get_mut(index) = u128::from_be_bytes(r.fixed()?);
                 }
                 let (removal, atomic) = (r.stamp()?, r.stamp()?);
                 let causes = read_times(&mut r)?;

@@ -1,5 +1,7 @@
 //! What is missing: noticed, asked for, waited for, answered.
 
+use std::collections::BTreeSet;
+
 use rand::seq::IndexedRandom;
 
 use super::OFFER_DELAY_MS;
@@ -26,6 +28,8 @@ pub(super) struct Missing {
     pub(super) asked: Option<(ConnectionId, Time)>,
     /// Who has let it time out last.
     avoid: Option<ConnectionId>,
+    /// Who has told of it since it has been missing. Others may have it, too.
+    tellers: BTreeSet<ConnectionId>,
 }
 
 impl Missing {
@@ -41,6 +45,7 @@ impl Replica {
     /// Somebody has this much of a stream.
     pub(super) fn offered(
         &mut self,
+        from: ConnectionId,
         repo: RepoId,
         origin: OriginId,
         sequence: Sequence,
@@ -49,6 +54,9 @@ impl Replica {
         self.told(repo, origin, sequence);
         if self.lacks(repo, origin, sequence) {
             self.look_for_at(repo, origin, due);
+            if let Some(missing) = self.gossip.missing.get_mut(&(repo, origin)) {
+                missing.tellers.insert(from);
+            }
         }
     }
 
@@ -84,6 +92,7 @@ impl Replica {
             due,
             asked: None,
             avoid: None,
+            tellers: BTreeSet::new(),
         };
         let missing = missing.entry((repo, origin)).or_insert(fresh);
         missing.due = missing.due.min(due);
@@ -274,32 +283,19 @@ impl Replica {
             self.gossip.missing.remove(&place);
             return;
         }
-        let mut holders = Vec::new();
-        let mut most = Sequence(0);
-        for (id, connection) in &self.gossip.connections {
-            let head = connection.knows(repo, origin);
-            most = most.max(head);
-            if self.lacks(repo, origin, head) {
-                holders.push((*id, connection.wants < WANTS_MAX));
+        // Those who told of it come first; all the others have to be looked through.
+        let mut choice = self.tellers(place);
+        if choice.is_empty() {
+            let Some(free) = self.holders(place) else {
+                self.gossip.missing.remove(&place);
+                return;
+            };
+            let others = free.iter().copied().filter(|id| Some(*id) != avoid);
+            choice = others.collect();
+            if choice.is_empty() {
+                choice = free;
             }
         }
-        if self.repo(repo).streams.contains_key(&origin) {
-            self.gossip.most.insert(place, most);
-        }
-        if holders.is_empty() {
-            self.gossip.missing.remove(&place);
-            return;
-        }
-        let free: Vec<_> = holders
-            .into_iter()
-            .filter_map(|(id, free)| free.then_some(id))
-            .collect();
-        let others: Vec<_> = free
-            .iter()
-            .copied()
-            .filter(|id| Some(*id) != avoid)
-            .collect();
-        let choice = if others.is_empty() { free } else { others };
         let Some(to) = choice.choose(&mut self.rng).copied() else {
             return;
         };
@@ -322,5 +318,42 @@ impl Replica {
             after,
         };
         self.send(to, message);
+    }
+
+    /// Those who told of a stream, have more of it, and can be asked, but for whom to avoid.
+    fn tellers(&self, place: (RepoId, OriginId)) -> Vec<ConnectionId> {
+        let (repo, origin) = place;
+        let missing = &self.gossip.missing[&place];
+        let tellers = missing
+            .tellers
+            .iter()
+            .filter(|id| Some(**id) != missing.avoid);
+        let connected = tellers.filter_map(|id| Some((id, self.gossip.connections.get(id)?)));
+        connected
+            .filter(|(_, connection)| connection.wants < WANTS_MAX)
+            .filter(|(_, connection)| self.lacks(repo, origin, connection.knows(repo, origin)))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// All who have more of a stream and can be asked; nothing if nobody has more.
+    fn holders(&mut self, place: (RepoId, OriginId)) -> Option<Vec<ConnectionId>> {
+        let (repo, origin) = place;
+        let (mut any, mut free) = (false, Vec::new());
+        let mut most = Sequence(0);
+        for (id, connection) in &self.gossip.connections {
+            let head = connection.knows(repo, origin);
+            most = most.max(head);
+            if self.lacks(repo, origin, head) {
+                any = true;
+                if connection.wants < WANTS_MAX {
+                    free.push(*id);
+                }
+            }
+        }
+        if self.repo(repo).streams.contains_key(&origin) {
+            self.gossip.most.insert(place, most);
+        }
+        any.then_some(free)
     }
 }
