@@ -330,3 +330,6 @@ impl News {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
