@@ -37,7 +37,7 @@ use std::sync::Arc;
 
 use rand_chacha::ChaCha20Rng;
 
-use crate::merge::State;
+use crate::merge::{State, Version};
 use crate::model::{OriginId, Predecessor, RepoId, Time};
 use crate::storage::StorageError;
 
@@ -107,6 +107,8 @@ struct Repo {
     id: RepoId,
     state: Arc<State>,
     streams: Streams,
+    /// Hash of the applied heads of a version, kept for the next summary.
+    applied_hash: Option<(Version, [u8; 16])>,
     holds: Holds,
     journal: Journal,
     /// The end of this replica's stream before the present origin.

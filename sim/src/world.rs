@@ -26,8 +26,10 @@ mod trace;
 mod way;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use leveret::model::{OriginId, PublicKey, RepoId, Sequence, Time};
+use leveret::replica::identity::GoodSeals;
 use leveret::replica::{Alarm, CommitEvent, Founder, Identity, Receipt, Replica, ReplicaConfig};
 
 pub use clock::MachineClock;
@@ -193,6 +195,8 @@ pub struct World {
     pub trace: Trace,
     pub(crate) queue: Queue<Happening>,
     links: BTreeMap<LinkId, Link>,
+    /// The connection between two machines, the smaller number first.
+    between: BTreeMap<(usize, usize), LinkId>,
     /// Counts the ends of connections there have been.
     connections: u64,
     /// Counts jobs of disks, and drafts.
@@ -202,6 +206,8 @@ pub struct World {
     founder: Founder,
     /// Origins that hostile members have written by hand.
     hostile_origins: BTreeSet<OriginId>,
+    /// All replicas are in one process, which verifies each seal once.
+    good_seals: Arc<GoodSeals>,
     /// What a watcher found wrong.
     wrong: Option<String>,
     /// Whether it gets on.
@@ -225,12 +231,14 @@ impl World {
             trace,
             queue: Queue::new(),
             links: BTreeMap::new(),
+            between: BTreeMap::new(),
             connections: 0,
             serial: 0,
             chance: Chance::new(seed, "world"),
             watchers: Vec::new(),
             founder,
             hostile_origins: BTreeSet::new(),
+            good_seals: Arc::default(),
             wrong: None,
             pace: Pace::default(),
             seed,
@@ -244,7 +252,10 @@ impl World {
 
     /// The settings that a new machine starts from.
     pub fn config(&self) -> ReplicaConfig {
-        ReplicaConfig::new(self.founder)
+        ReplicaConfig {
+            good_seals: Some(self.good_seals.clone()),
+            ..ReplicaConfig::new(self.founder)
+        }
     }
 
     /// Puts one more machine there, with a key of its own and an empty disk; it is not started.

@@ -15,7 +15,7 @@ use crate::model::{
 };
 
 /// First byte of every state record.
-pub const RECORD_VERSION: u8 = 2;
+pub const RECORD_VERSION: u8 = 3;
 
 /// Any state record. Cloning one is cheap.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,10 +36,10 @@ pub enum Record {
     Structural(Arc<StructuralRecord>),
     /// Table `x`: what a conflict has besides its key, the change set that won.
     Conflict(Option<ChangeSetId>),
-    /// Table `v`: how far an origin had seen another one.
-    Seen(Time),
+    /// Table `v`: how far the author of a change set had seen other origins.
+    Seen(Arc<SeenRecord>),
     /// Table `a`: the applied head of an origin.
-    Head(Arc<Head>),
+    Head(Head),
     /// Table `m`: the rest.
     Meta(Arc<Meta>),
 }
@@ -195,15 +195,25 @@ pub struct StructuralRecord {
     pub unknown: Vec<(u32, NodeId)>,
 }
 
+/// What the author of a change set had seen of other origins, told from what another one had seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SeenRecord {
+    /// How many records there are from this one to that which tells all, from base to base.
+    pub depth: u8,
+    /// A change set that its author had seen; nothing if all is told here.
+    pub base: Option<ChangeSetId>,
+    /// Up to what time which origins had been seen, in order of origins; of those of which it is
+    /// more than the base, or what that had seen.
+    pub news: Vec<(OriginId, Time)>,
+}
+
 /// The newest applied change set of an origin.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Head {
     /// Its number.
     pub sequence: Sequence,
     /// Its time.
     pub time: Time,
-    /// Up to what time it had seen other origins.
-    pub seen: Arc<BTreeMap<OriginId, Time>>,
 }
 
 /// The rest of a repository's state.
@@ -212,7 +222,7 @@ pub struct Meta {
     /// Applied heads without descendants, in order of origins.
     pub frontier: Vec<Dependency>,
     /// Sums of the hashes of all records by the first byte of their node's id.
-    pub digest: Box<[u128; 256]>,
+    pub digest: Sums,
     /// The newest removal.
     pub removal: Stamp,
     /// The newest all-or-nothing change set's last operation.
@@ -223,11 +233,28 @@ pub struct Meta {
     pub counters: Vec<u64>,
 }
 
+/// 256 sums, of which copies share what is the same.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Sums([Arc<[u128; 16]>; 16]);
+
+impl Sums {
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = u128> {
+        self.0.iter().flat_map(|part| part.iter().copied())
+    }
+
+    /// One of them, to be changed.
+    pub fn get_mut(&mut self, index: u8) -> &mut u128 {
+        let part = Arc::make_mut(&mut self.0[usize::from(index / 16)]);
+        &mut part[usize::from(index % 16)]
+    }
+}
+
 impl Default for Meta {
     fn default() -> Self {
         Self {
             frontier: Vec::new(),
-            digest: Box::new([0; 256]),
+            digest: Sums::default(),
             removal: Stamp::MIN,
             atomic: Stamp::MIN,
             causes: BTreeMap::new(),
@@ -281,8 +308,8 @@ impl Record {
                         .map(|(_, nodes)| 32 + nodes.len() * 16)
                         .sum::<usize>()
             }
-            Self::Head(head) => 64 + head.seen.len() * 32,
-            Self::Mark | Self::Touched(_) | Self::Conflict(_) | Self::Seen(_) => 32,
+            Self::Seen(record) => 72 + record.news.len() * 24,
+            Self::Mark | Self::Touched(_) | Self::Conflict(_) | Self::Head(_) => 32,
             Self::Meta(_) => 4_400,
         }
     }

@@ -14,7 +14,7 @@
 //! | `u` | origin, time, node, stamp | a parent write, or skipped move, that a removal which has not seen that change set must look at (M8) |
 //! | `x` | stamp of the operation that made it, kind, node, item, stamp of the operation that lost | a conflict (M14) |
 //! | `d` | conflict id, stamp | a dismissal |
-//! | `v` | origin, other origin, time | how far the one had seen the other from then on |
+//! | `v` | change set id, the origin first | how far its author had seen others |
 //! | `f` | target, node, property | a reference |
 //! | `a` | origin | its applied head |
 //! | `m` | | the rest |
@@ -342,10 +342,9 @@ pub fn cause_of(key: &[u8]) -> Option<NodeId> {
 }
 
 /// `v`
-pub fn seen(repo: RepoId, origin: OriginId, other: OriginId, time: Time) -> Key {
-    let mut key = start(b'v', repo, 40);
+pub fn seen(repo: RepoId, origin: OriginId, time: Time) -> Key {
+    let mut key = start(b'v', repo, 24);
     key.extend_from_slice(&origin.0);
-    key.extend_from_slice(&other.0);
     key.extend_from_slice(&time.0.to_be_bytes());
     key
 }

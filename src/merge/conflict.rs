@@ -24,7 +24,7 @@ mod unseen;
 mod values;
 mod window;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub(super) use list::{is_dismissed, open};
@@ -32,7 +32,6 @@ pub(super) use list::{is_dismissed, open};
 use super::History;
 use super::fault::{Fault, on};
 use super::pass::{Evaluated, Written};
-use super::seen::Knowledge;
 use super::state::Heads;
 use super::view::{self, Overlay, ReadError, View};
 use crate::codec::record::{NodeRecord, Record};
@@ -49,7 +48,7 @@ pub(super) struct Batch<'a> {
     /// The same, by number.
     pub(super) by_sequence: &'a BTreeMap<(OriginId, Sequence), Arc<ChangeSet>>,
     /// What their authors had seen.
-    pub(super) knowledge: &'a BTreeMap<ChangeSetId, Arc<Knowledge>>,
+    pub(super) ids: &'a BTreeSet<ChangeSetId>,
     /// Property writes that came or went.
     pub(super) written: &'a Written,
     /// What evaluating came to.
@@ -69,7 +68,7 @@ pub(super) fn derive(
     batch: &Batch<'_>,
     history: &dyn History,
 ) -> Result<(), ReadError> {
-    let unseen = Unseen::new(batch.knowledge);
+    let unseen = Unseen::new(batch.ids);
     let nodes = changed_nodes(overlay)?;
     derive_voided(overlay, batch.evaluated)?;
     places::derive(overlay, &nodes, &unseen)?;

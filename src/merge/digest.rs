@@ -7,7 +7,7 @@
 use std::fmt;
 
 use crate::codec::bytes::Writer;
-use crate::codec::record::{How, ParentWrite, SkippedMove};
+use crate::codec::record::{How, ParentWrite, SkippedMove, Sums};
 use crate::model::{ConflictId, NodeId, NodeName, OrderKey, PropertyName, Stamp};
 
 use super::register::Effective;
@@ -17,14 +17,15 @@ use super::register::Effective;
 pub struct StateDigest(pub [u8; 16]);
 
 impl StateDigest {
-    pub(super) fn of(buckets: &[u128; 256]) -> Self {
-        let mut hash = blake3::Hasher::new();
-        hash.update(b"leveret digest 1\0");
-        buckets.iter().for_each(|sum| {
-            hash.update(&sum.to_be_bytes());
-        });
+    pub(super) fn of(buckets: &Sums) -> Self {
+        // In one piece: blake3 is several times faster at that.
+        let mut bytes = Vec::with_capacity(20 + 256 * 16);
+        bytes.extend_from_slice(b"leveret digest 1\0");
+        buckets
+            .iter()
+            .for_each(|sum| bytes.extend_from_slice(&sum.to_be_bytes()));
         let mut digest = [0; 16];
-        digest.copy_from_slice(&hash.finalize().as_bytes()[..16]);
+        digest.copy_from_slice(&blake3::hash(&bytes).as_bytes()[..16]);
         Self(digest)
     }
 }
@@ -55,14 +56,14 @@ pub(super) enum Term<'a> {
 }
 
 /// Adds a term of a node to the sums.
-pub(super) fn add(buckets: &mut [u128; 256], node: NodeId, term: &Term<'_>) {
-    let sum = &mut buckets[usize::from(node.0[0])];
+pub(super) fn add(buckets: &mut Sums, node: NodeId, term: &Term<'_>) {
+    let sum = buckets.get_mut(node.0[0]);
     *sum = sum.wrapping_add(hash(node, term));
 }
 
 /// Takes a term of a node out of the sums.
-pub(super) fn subtract(buckets: &mut [u128; 256], node: NodeId, term: &Term<'_>) {
-    let sum = &mut buckets[usize::from(node.0[0])];
+pub(super) fn subtract(buckets: &mut Sums, node: NodeId, term: &Term<'_>) {
+    let sum = buckets.get_mut(node.0[0]);
     *sum = sum.wrapping_sub(hash(node, term));
 }
 

@@ -106,7 +106,7 @@ impl<'a> Pass<'a> {
             .iter()
             .map(|set| ((set.id.origin, set.sequence), set.clone()))
             .collect();
-        let mut knowledge = BTreeMap::new();
+        let ids: BTreeSet<ChangeSetId> = sets.iter().map(|set| set.id).collect();
         for set in &sets {
             let expected = self
                 .heads
@@ -117,21 +117,21 @@ impl<'a> Pass<'a> {
                 expected.next(),
                 "an origin's change sets apply in order"
             );
-            let seen = seen::note(
+            seen::note(
                 &mut self.overlay,
                 &mut self.heads,
                 &mut self.meta.frontier,
+                &mut self.fresh,
                 set,
                 &by_sequence,
                 self.history,
             )?;
-            knowledge.insert(set.id, seen);
             self.counters.late += u64::from(set.id.time < newest_before);
         }
         self.counters.merges += 1;
         self.counters.change_sets += sets.len() as u64;
         self.write_registers(&sets)?;
-        self.evaluate_all(&sets, &knowledge)?;
+        self.evaluate_all(&sets)?;
         self.counters.records_read += self.overlay.reads();
         let changes = settle::settle(
             &mut self.overlay,
@@ -142,7 +142,7 @@ impl<'a> Pass<'a> {
         let batch = conflict::Batch {
             sets: &sets,
             by_sequence: &by_sequence,
-            knowledge: &knowledge,
+            ids: &ids,
             written: &self.written,
             evaluated: &self.evaluated,
             heads: &self.heads,
@@ -228,11 +228,7 @@ impl<'a> Pass<'a> {
 
     /// Evaluates the structural operations of `sets`, and again those of earlier ones that they
     /// can affect, in order of stamps.
-    fn evaluate_all(
-        &mut self,
-        sets: &[Arc<ChangeSet>],
-        knowledge: &BTreeMap<ChangeSetId, Arc<Knowledge>>,
-    ) -> Result<(), ReadError> {
+    fn evaluate_all(&mut self, sets: &[Arc<ChangeSet>]) -> Result<(), ReadError> {
         let mut new: VecDeque<&Arc<ChangeSet>> = sets
             .iter()
             .filter(|set| set.all_or_nothing || set.is_structural())
@@ -259,11 +255,10 @@ impl<'a> Pass<'a> {
                     "the structural log names the journal's change sets"
                 );
                 rewound = true;
-                self.evaluate(&set, Seen::Timelines, Some(record))?;
+                self.evaluate(&set, Some(record))?;
             } else if let Some(set) = new.pop_front() {
                 earlier.passed(set.id);
-                let seen = Seen::Known(knowledge[&set.id].clone());
-                self.evaluate(set, seen, None)?;
+                self.evaluate(set, None)?;
             } else {
                 break;
             }
@@ -277,10 +272,12 @@ impl<'a> Pass<'a> {
     fn evaluate(
         &mut self,
         set: &Arc<ChangeSet>,
-        seen: Seen,
         former: Option<Arc<StructuralRecord>>,
     ) -> Result<(), ReadError> {
-        let author = Author { id: set.id, seen };
+        let author = Author {
+            id: set.id,
+            seen: Seen::Noted(Knowledge::of(set.id)),
+        };
         let mut whole = true;
         let mut effects: Vec<(Stamp, Effects, Effects)> = Vec::new();
         for (index, operation) in set.operations.iter().enumerate() {

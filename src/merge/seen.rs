@@ -1,118 +1,210 @@
-//! Who had seen what (M2): for each origin a timeline of how far it had seen each other one.
+//! Who had seen what (M2): for each change set, how far its author had seen every other origin.
 //!
 //! A change set names a frontier; whether it has *seen* another is a question about everything
-//! behind that. So at its turn a change set's whole knowledge is worked out from that of its
-//! dependencies, and what is new in it is written down as `origin, other, from this time on: up to
-//! that time`. Within one origin knowledge only grows, so the newest entry that is not newer than a
-//! change set answers for it. Times serve as well as sequence numbers, since both rise along an
-//! origin, and stamps carry times.
+//! behind that. What is known at its turn is all that its *parents* knew, which are its dependencies
+//! and the one before it of its own origin, and the parents themselves. Mostly the newest parent has
+//! seen all that the others had. So a change set's knowledge is told from that of a *base*, by what
+//! it has seen besides: that is what came to be at the same time as the base, however many authors
+//! there are. A few steps are told as one, and after [`DEPTH_MAX`] of them all is told anew, which
+//! bounds what a question costs.
+//!
+//! The base is chosen by ids alone, so the records do not depend on what came when. Times serve as
+//! well as sequence numbers, since both rise along an origin, and stamps carry times. A change set
+//! that knows no more than the one before it has no record of its own.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::fault::{Fault, on};
 use super::view::{Overlay, ReadError, View};
 use super::{Heads, History};
-use crate::codec::record::{Head, Record};
-use crate::codec::state_key as key;
+use crate::codec::bytes::MalformedRecord;
+use crate::codec::record::{Head, Record, SeenRecord};
+use crate::codec::state_key::{self as key, Key};
 use crate::model::{ChangeSet, ChangeSetId, Dependency, OriginId, Sequence, Time};
 
-/// What one change set had seen of other origins.
-pub(crate) type Knowledge = BTreeMap<OriginId, Time>;
+/// Most records from one to that which tells all.
+const DEPTH_MAX: u8 = 32;
+/// Up to so many origins are told of in one record, rather than that it becomes a base.
+const NEWS_ENOUGH: usize = 4;
 
-/// How far `id`'s author had seen `other`, from the timelines; the least time if not at all.
+/// How far `id`'s author had seen `other`; the least time if not at all.
 pub(crate) fn seen_of(
     view: &dyn View,
     id: ChangeSetId,
     other: OriginId,
 ) -> Result<Time, ReadError> {
-    let from = key::seen(view.repo(), id.origin, other, Time(0));
-    let mut to = key::seen(view.repo(), id.origin, other, id.time);
-    to.push(0);
-    match view.last(&from, &to)? {
-        Some((_, Record::Seen(time))) => Ok(time),
-        _ => Ok(Time(0)),
+    Chain::of(view, id)?.seen(view, other)
+}
+
+/// How far one author had seen others, asked for more than once.
+pub(crate) struct Knowledge {
+    id: ChangeSetId,
+    chain: RefCell<Option<Chain>>,
+}
+
+impl Knowledge {
+    /// What `id`'s author had seen. Nothing is read yet.
+    pub(crate) fn of(id: ChangeSetId) -> Self {
+        let chain = RefCell::default();
+        Self { id, chain }
+    }
+
+    /// How far it had seen `other`; the least time if not at all.
+    pub(crate) fn up_to(&self, view: &dyn View, other: OriginId) -> Result<Time, ReadError> {
+        let mut chain = self.chain.borrow_mut();
+        let chain = match &mut *chain {
+            Some(chain) => chain,
+            none => none.insert(Chain::of(view, self.id)?),
+        };
+        chain.seen(view, other)
+    }
+}
+
+/// What one change set had seen, read as far as it is asked for.
+struct Chain {
+    id: ChangeSetId,
+    /// Its record, that of the first one's base, and so on.
+    records: Vec<Arc<SeenRecord>>,
+    /// Of which change set the next one is.
+    next: Option<ChangeSetId>,
+}
+
+impl Chain {
+    fn of(view: &dyn View, id: ChangeSetId) -> Result<Self, ReadError> {
+        let mut chain = Self {
+            id,
+            records: Vec::new(),
+            next: Some(id),
+        };
+        chain.read(view)?;
+        Ok(chain)
+    }
+
+    /// Reads the next record; false if there is none.
+    fn read(&mut self, view: &dyn View) -> Result<bool, ReadError> {
+        let Some(id) = self.next.take() else {
+            return Ok(false);
+        };
+        let record = record(view, id)?;
+        if let Some(above) = self.records.last()
+            && above.depth <= record.depth
+        {
+            let key = key::seen(view.repo(), id.origin, id.time);
+            let what = MalformedRecord("not below what is told from it");
+            return Err(ReadError::malformed(&key, what));
+        }
+        self.next = record.base;
+        self.records.push(record);
+        Ok(true)
+    }
+
+    /// How far it had seen an origin: itself, if that is its own.
+    fn seen(&mut self, view: &dyn View, other: OriginId) -> Result<Time, ReadError> {
+        if other == self.id.origin {
+            return Ok(self.id.time);
+        }
+        let mut at = 0;
+        while at < self.records.len() || self.read(view)? {
+            let record = &self.records[at];
+            if let Ok(found) = record.news.binary_search_by_key(&other, |news| news.0) {
+                return Ok(record.news[found].1);
+            }
+            if let Some(base) = record.base.filter(|base| base.origin == other) {
+                return Ok(base.time);
+            }
+            at += 1;
+        }
+        Ok(Time(0))
+    }
+
+    fn has_seen(&mut self, view: &dyn View, id: ChangeSetId) -> Result<bool, ReadError> {
+        Ok(id.time <= self.seen(view, id.origin)?)
+    }
+
+    /// Everything that it had seen of other origins, and itself.
+    fn all(&mut self, view: &dyn View) -> Result<BTreeMap<OriginId, Time>, ReadError> {
+        while self.read(view)? {}
+        let mut all = BTreeMap::new();
+        for record in self.records.iter().rev() {
+            all.extend(record.base.map(|base| (base.origin, base.time)));
+            all.extend(record.news.iter().copied());
+        }
+        all.insert(self.id.origin, self.id.time);
+        Ok(all)
+    }
+}
+
+/// The record that tells what a change set had seen: its own, or that of the newest one before it
+/// of its origin that has one.
+fn record(view: &dyn View, id: ChangeSetId) -> Result<Arc<SeenRecord>, ReadError> {
+    let own = key::seen(view.repo(), id.origin, id.time);
+    if let Some(Record::Seen(record)) = view.get(&own)? {
+        return Ok(record);
+    }
+    let from = key::seen(view.repo(), id.origin, Time(0));
+    match view.last(&from, &own)? {
+        None => Ok(Arc::default()),
+        Some((_, Record::Seen(record))) => Ok(record),
+        Some((key, _)) => {
+            let what = MalformedRecord("of another kind than its table's");
+            Err(ReadError::malformed(&key, what))
+        }
     }
 }
 
 /// Notes what a change set has seen and makes it its origin's applied head.
 ///
-/// Gives what it had seen, itself left out. The batch's change sets come in order of their ids, so
-/// whatever one depends on has been noted.
+/// Its record is added to `fresh`. The batch's change sets come in order of their ids, so whatever one depends on has been noted.
 pub(crate) fn note(
     overlay: &mut Overlay<'_>,
     heads: &mut Heads,
     frontier: &mut Vec<Dependency>,
+    fresh: &mut BTreeSet<Key>,
     set: &ChangeSet,
     batch: &BTreeMap<(OriginId, Sequence), Arc<ChangeSet>>,
     history: &dyn History,
-) -> Result<Arc<Knowledge>, ReadError> {
-    let repo = set.repo;
+) -> Result<(), ReadError> {
     let origin = set.id.origin;
-    let mut seen = heads
-        .get(&origin)
-        .map(|head| head.seen.clone())
-        .unwrap_or_default();
-    let mut learn = |other: OriginId, up_to: Time, seen: &mut Arc<Knowledge>| {
-        let known = seen.get(&other).copied().unwrap_or_default();
-        if other != origin && known < up_to {
-            Arc::make_mut(seen).insert(other, up_to);
-            overlay.put(
-                key::seen(repo, origin, other, set.id.time),
-                Record::Seen(up_to),
-            );
-        }
-    };
-    let mut indirect = Vec::new();
-    for dependency in &set.dependencies {
-        let head = heads.get(&dependency.origin);
-        let time = match head {
-            Some(head) if head.sequence == dependency.sequence => {
-                for (other, up_to) in head.seen.iter() {
-                    if !on(Fault::IndirectForgotten) {
-                        learn(*other, *up_to, &mut seen);
-                    }
+    let before = heads.get(&origin).map(|head| ChangeSetId {
+        time: head.time,
+        origin,
+    });
+    if !set.dependencies.is_empty() {
+        let mut parents: Vec<ChangeSetId> = before.into_iter().collect();
+        let mut alone = Vec::new();
+        for on_it in &set.dependencies {
+            let head = heads
+                .get(&on_it.origin)
+                .filter(|head| head.sequence == on_it.sequence);
+            let time = match (head, batch.get(&(on_it.origin, on_it.sequence))) {
+                (Some(head), _) => head.time,
+                (None, Some(set)) => set.id.time,
+                (None, None) => {
+                    let set = history.change_set(on_it.origin, on_it.sequence)?;
+                    set.id.time
                 }
-                head.time
-            }
-            _ => {
-                let id = match batch.get(&(dependency.origin, dependency.sequence)) {
-                    Some(set) => set.id,
-                    None => {
-                        history
-                            .change_set(dependency.origin, dependency.sequence)?
-                            .id
-                    }
-                };
-                indirect.push(id);
-                id.time
-            }
-        };
-        learn(dependency.origin, time, &mut seen);
-    }
-    indirect.retain(|_| !on(Fault::OlderForgotten));
-    for id in indirect {
-        for other in heads.keys().copied().collect::<Vec<_>>() {
-            let up_to = seen_of(overlay, id, other)?;
-            let known = seen.get(&other).copied().unwrap_or_default();
-            if other != origin && known < up_to {
-                Arc::make_mut(&mut seen).insert(other, up_to);
-                overlay.put(
-                    key::seen(repo, origin, other, set.id.time),
-                    Record::Seen(up_to),
-                );
-            }
+            };
+            let forgotten =
+                on(Fault::IndirectForgotten) || head.is_none() && on(Fault::OlderForgotten);
+            let known = if forgotten { &mut alone } else { &mut parents };
+            known.push(ChangeSetId {
+                time,
+                origin: on_it.origin,
+            });
+        }
+        if let Some(record) = tell(overlay, set.id, before, parents, &alone)? {
+            let key = key::seen(set.repo, origin, set.id.time);
+            fresh.insert(key.clone());
+            overlay.put(key, Record::Seen(Arc::new(record)));
         }
     }
     let head = Head {
         sequence: set.sequence,
         time: set.id.time,
-        seen: seen.clone(),
     };
-    overlay.put(
-        key::head(repo, origin),
-        Record::Head(Arc::new(head.clone())),
-    );
+    overlay.put(key::head(set.repo, origin), Record::Head(head));
     heads.insert(origin, head);
     // What it depends on has a descendant now, and so has the one before it of its own origin.
     frontier.retain(|old| {
@@ -125,5 +217,119 @@ pub(crate) fn note(
     };
     let position = frontier.partition_point(|other| *other < own);
     frontier.insert(position, own);
-    Ok(seen)
+    Ok(())
 }
+
+/// What the author of `id` had seen, from what its parents had: `before` is that of its own origin.
+/// Nothing if that is what `before` had seen.
+fn tell(
+    view: &dyn View,
+    id: ChangeSetId,
+    before: Option<ChangeSetId>,
+    mut parents: Vec<ChangeSetId>,
+    alone: &[ChangeSetId],
+) -> Result<Option<SeenRecord>, ReadError> {
+    parents.sort_unstable();
+    let mut news = News {
+        own: id.origin,
+        base: None,
+        times: BTreeMap::new(),
+    };
+    if let Some(base) = parents.pop() {
+        news.base = Some(Chain::of(view, base)?);
+    }
+    for other in alone {
+        news.learn(view, *other)?;
+    }
+    while let Some(parent) = parents.pop() {
+        // What has been learned from another parent came with all that was behind it.
+        if news.knows(view, parent)? {
+            continue;
+        }
+        news.learn(view, parent)?;
+        let mut chain = Chain::of(view, parent)?;
+        let mut at = 0;
+        while at < chain.records.len() || chain.read(view)? {
+            let record = chain.records[at].clone();
+            for (origin, time) in &record.news {
+                let (origin, time) = (*origin, *time);
+                news.learn(view, ChangeSetId { time, origin })?;
+            }
+            match record.base {
+                Some(base) if !news.base_has_seen(view, base)? => news.learn(view, base)?,
+                _ => break,
+            }
+            at += 1;
+        }
+    }
+    let News { base, times, .. } = news;
+    let Some(mut base) = base else {
+        return Ok(Some(SeenRecord {
+            depth: 0,
+            base: None,
+            news: times.into_iter().collect(),
+        }));
+    };
+    if times.is_empty() && Some(base.id) == before {
+        return Ok(None);
+    }
+    let below = base.records[0].clone();
+    // From what the base was told from, if that is still short.
+    let mut longer: BTreeMap<_, _> = below.news.iter().copied().collect();
+    longer.insert(base.id.origin, base.id.time);
+    longer.extend(&times);
+    longer.remove(&id.origin);
+    Ok(Some(if longer.len() <= NEWS_ENOUGH {
+        SeenRecord {
+            depth: below.depth,
+            base: below.base,
+            news: longer.into_iter().collect(),
+        }
+    } else if below.depth == DEPTH_MAX {
+        let mut all = base.all(view)?;
+        all.extend(times);
+        all.remove(&id.origin);
+        SeenRecord {
+            depth: 0,
+            base: None,
+            news: all.into_iter().collect(),
+        }
+    } else {
+        SeenRecord {
+            depth: below.depth + 1,
+            base: Some(base.id),
+            news: times.into_iter().collect(),
+        }
+    }))
+}
+
+/// What a change set has seen besides its base and what that had seen.
+struct News {
+    own: OriginId,
+    base: Option<Chain>,
+    times: BTreeMap<OriginId, Time>,
+}
+
+impl News {
+    fn base_has_seen(&mut self, view: &dyn View, id: ChangeSetId) -> Result<bool, ReadError> {
+        match &mut self.base {
+            Some(base) => base.has_seen(view, id),
+            None => Ok(false),
+        }
+    }
+
+    fn knows(&mut self, view: &dyn View, id: ChangeSetId) -> Result<bool, ReadError> {
+        let learned = self.times.get(&id.origin);
+        Ok(learned.is_some_and(|time| *time >= id.time) || self.base_has_seen(view, id)?)
+    }
+
+    fn learn(&mut self, view: &dyn View, id: ChangeSetId) -> Result<(), ReadError> {
+        if id.origin != self.own && !self.knows(view, id)? {
+            self.times.insert(id.origin, id.time);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

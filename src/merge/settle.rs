@@ -15,7 +15,7 @@ use super::pass::Written;
 use super::register::{self, Effective, Place};
 use super::structure::{End, way_up};
 use super::view::{self, Overlay, ReadError, View};
-use crate::codec::record::{How, NodeRecord, Record};
+use crate::codec::record::{How, NodeRecord, Record, Sums};
 use crate::codec::state_key as key;
 use crate::model::order::effective_key;
 use crate::model::{NodeId, NodeName, OrderKey, PropertyName, Stamp, Value};
@@ -166,7 +166,7 @@ pub(super) fn property(
 /// given, the net difference.
 pub(super) fn settle(
     overlay: &mut Overlay<'_>,
-    mut digest: Option<&mut [u128; 256]>,
+    mut digest: Option<&mut Sums>,
     counters: &mut MergeCounters,
     written: &Written,
 ) -> Result<Vec<Change>, ReadError> {
@@ -205,7 +205,7 @@ pub(super) fn settle(
 struct Settling<'p, 'a> {
     overlay: &'p mut Overlay<'a>,
     /// Kept up where it is wanted: a draft has none.
-    digest: Option<&'p mut [u128; 256]>,
+    digest: Option<&'p mut Sums>,
     counters: &'p mut MergeCounters,
     id: NodeId,
     before: &'p NodeRecord,

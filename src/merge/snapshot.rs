@@ -59,7 +59,10 @@ impl Snapshot {
 
     /// The digest of the state. Two replicas with equal heads have equal digests.
     pub fn digest(&self) -> StateDigest {
-        StateDigest::of(&self.0.summary.meta.digest)
+        let summary = &self.0.summary;
+        *summary
+            .digest
+            .get_or_init(|| StateDigest::of(&summary.meta.digest))
     }
 
     /// The open conflicts: those that stand and that nobody has dismissed (M14), in order.

@@ -9,12 +9,15 @@ mod cache;
 mod layers;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
 
 use cache::Cache;
 use layers::Layers;
 
 use super::counters::MergeCounters;
+use super::digest::StateDigest;
 use super::fault::{Fault, on};
 use super::pass::Pass;
 use super::snapshot::Snapshot;
@@ -42,6 +45,8 @@ pub(crate) struct Summary {
     pub(crate) version: Version,
     pub(crate) heads: Arc<Heads>,
     pub(crate) meta: Arc<Meta>,
+    /// The digest, once somebody has asked for it.
+    pub(crate) digest: OnceLock<StateDigest>,
 }
 
 /// The records of one repository. Any number of readers, one merge at a time.
@@ -110,7 +115,7 @@ impl State {
         for (key, bytes) in storage.scan(&prefix, &key::after_prefix(&prefix), usize::MAX)? {
             match (key::head_of(&key), decode(&key, &bytes)?) {
                 (Some(origin), Record::Head(head)) => {
-                    heads.insert(origin, head.as_ref().clone());
+                    heads.insert(origin, head);
                 }
                 _ => return Err(wrong_kind(&key)),
             }
@@ -119,6 +124,7 @@ impl State {
             version: Version(1),
             heads: Arc::new(heads),
             meta,
+            digest: OnceLock::new(),
         });
         Ok(Arc::new(Self {
             repo,
@@ -160,6 +166,7 @@ impl State {
             version,
             heads: outcome.heads,
             meta: outcome.meta,
+            digest: OnceLock::new(),
         });
         // What is replaced is read before the lock is taken: nobody else changes it.
         let mut replaced = Vec::with_capacity(outcome.changed.len());

@@ -22,7 +22,7 @@ pub(crate) use way::{End, WayUp, placed_at, way_up};
 
 use super::counters::MergeCounters;
 use super::fault::{Fault, on};
-use super::seen::{self, Knowledge};
+use super::seen::Knowledge;
 use super::view::{self, Overlay, ReadError, View};
 use crate::codec::record::{AddedAgain, How, NodeRecord, ParentWrite, Record, SkippedMove};
 use crate::codec::state_key as key;
@@ -58,10 +58,8 @@ pub(crate) struct Author {
 
 /// Where to look up what an author had seen.
 pub(crate) enum Seen {
-    /// At hand.
-    Known(Arc<Knowledge>),
-    /// In the timelines.
-    Timelines,
+    /// What was noted at its turn.
+    Noted(Knowledge),
     /// Everything there is: the author of a draft.
     Everything,
 }
@@ -73,8 +71,7 @@ impl Author {
             return Ok(self.id.time);
         }
         match &self.seen {
-            Seen::Known(seen) => Ok(seen.get(&other).copied().unwrap_or_default()),
-            Seen::Timelines => seen::seen_of(view, self.id, other),
+            Seen::Noted(seen) => seen.up_to(view, other),
             Seen::Everything => Ok(Time(u64::MAX)),
         }
     }

@@ -9,11 +9,12 @@ mod fork;
 
 use std::sync::Arc;
 
+use super::Replica;
 use super::commit::{BATCH_BYTES_MAX, Entry};
 use super::fault::{self, Fault};
+use super::identity::{self, GoodSeals};
 use super::output::{ConnectionId, Output};
 use super::stream::{SealPlace, Stream, Tip, seals_to_keep};
-use super::{Replica, identity};
 use crate::codec::DecodeError;
 use crate::codec::change_set::{chain_hash, decode};
 use crate::codec::message::SealedBytes;
@@ -89,6 +90,7 @@ fn decode_chain(
 
 /// Verifies as many seals as have to stay, and takes the others off.
 fn verify_seals(
+    known: Option<&GoodSeals>,
     place: SealPlace,
     author: &PublicKey,
     records: &[SealedBytes],
@@ -108,7 +110,11 @@ fn verify_seals(
         }
         let seal = link.seal.expect("only sealed ones are kept");
         let sequence = link.change_set.sequence;
-        let good = identity::verify(author, &place.text(sequence, link.hash), &seal.0);
+        let text = place.text(sequence, link.hash);
+        let good = match known {
+            Some(known) => known.verify(author, &text, &seal.0),
+            None => identity::verify(author, &text, &seal.0),
+        };
         if !good && !fault::on(Fault::SealUnverified) {
             return Err(Refusal::Sender(format!(
                 "the seal at {sequence} of origin {} is not its author's",
@@ -249,7 +255,7 @@ impl Replica {
             (None, None) => unreachable!("the first of an origin has a birth"),
         };
         let place = self.seal_place(repo_id, origin);
-        if let Err(refusal) = verify_seals(place, &author, records, &mut links) {
+        if let Err(refusal) = verify_seals(self.good_seals(), place, &author, records, &mut links) {
             self.refuse(from, repo_id, origin, refusal);
             return false;
         }
@@ -379,6 +385,10 @@ impl Replica {
             repo,
             origin,
         }
+    }
+
+    fn good_seals(&self) -> Option<&GoodSeals> {
+        self.config.good_seals.as_deref()
     }
 
     pub(super) fn stream_entry(

@@ -258,7 +258,10 @@ impl Replica {
                 let full = count == RUN_CHANGE_SETS_MAX || bytes >= RUN_BYTES_MAX;
                 if full || end == Some(&i) {
                     let text = place.text(entry.sequence, entry.hash);
-                    entry.seal = Some(Seal(self.identity.sign(&text)));
+                    entry.seal = Some(Seal(match &self.config.good_seals {
+                        Some(good) => good.sign(&self.identity, &text),
+                        None => self.identity.sign(&text),
+                    }));
                     (count, bytes) = (0, 0);
                 }
             }

@@ -1,5 +1,8 @@
 //! What a replica is told when it is opened.
 
+use std::sync::Arc;
+
+use super::identity::GoodSeals;
 use crate::model::{ClusterId, PublicKey};
 
 /// When a save is answered.
@@ -59,6 +62,9 @@ pub struct ReplicaConfig {
     /// Time between two comparisons with a random other replica, in milliseconds, give or take a
     /// fifth.
     pub tick_ms: u64,
+    /// Where replicas of one process share which seals were found good. Nothing for a replica that
+    /// is alone in its process: it verifies each seal once anyway.
+    pub good_seals: Option<Arc<GoodSeals>>,
 }
 
 impl ReplicaConfig {
@@ -75,6 +81,7 @@ impl ReplicaConfig {
             checkpoint_interval_ms: 5_000,
             checkpoint_dirty_bytes: 64 << 20,
             tick_ms: 1_000,
+            good_seals: None,
         }
     }
 }

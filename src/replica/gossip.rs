@@ -20,7 +20,7 @@ use spread::{Half, Search};
 
 use super::fault::{self, Fault};
 use super::output::{Alarm, ConnectionId, Output};
-use super::stream::{heads_hash, stored_hash, stored_heads};
+use super::stream::{heads_hash, stored_heads};
 use super::{Message, Replica};
 use crate::codec::message::{HEADS_MAX, HeadList, SealedBytes};
 use crate::model::{OriginId, PublicKey, RepoId, Sequence, Time};
@@ -42,9 +42,29 @@ pub(super) type OwnChains = BTreeMap<(RepoId, OriginId), (Sequence, Vec<SealedBy
 /// What is known of another replica's stored heads.
 #[derive(Default)]
 pub(super) struct Known {
-    pub(super) heads: BTreeMap<OriginId, Sequence>,
+    /// In order of origins.
+    pub(super) heads: HeadList,
     /// Whether all of its heads have been told, or only some.
     pub(super) complete: bool,
+}
+
+impl Known {
+    fn find(&self, origin: OriginId) -> Result<usize, usize> {
+        self.heads.binary_search_by_key(&origin, |head| head.0)
+    }
+
+    /// Up to which number there is something of an origin.
+    pub(super) fn head(&self, origin: OriginId) -> Option<Sequence> {
+        let found = self.find(origin).ok()?;
+        Some(self.heads[found].1)
+    }
+
+    fn put(&mut self, origin: OriginId, sequence: Sequence) {
+        match self.find(origin) {
+            Ok(found) => self.heads[found].1 = sequence,
+            Err(at) => self.heads.insert(at, (origin, sequence)),
+        }
+    }
 }
 
 pub(super) struct Connection {
@@ -67,18 +87,24 @@ impl Connection {
     pub(super) fn knows(&self, repo: RepoId, origin: OriginId) -> Sequence {
         self.known
             .get(&repo)
-            .and_then(|known| known.heads.get(&origin))
-            .copied()
+            .and_then(|known| known.head(origin))
             .unwrap_or_default()
     }
 
     /// The other side has this durably.
     fn has(&mut self, repo: RepoId, origin: OriginId, sequence: Sequence) {
         let known = self.known.entry(repo).or_default();
-        if known.heads.len() < HEADS_MAX || known.heads.contains_key(&origin) {
-            let head = known.heads.entry(origin).or_default();
-            *head = sequence.max(*head);
+        let head = known.head(origin);
+        if head.is_some_and(|head| head < sequence)
+            || head.is_none() && known.heads.len() < HEADS_MAX
+        {
+            known.put(origin, sequence);
         }
+        self.got(repo, origin, sequence);
+    }
+
+    /// Pushes up to here have arrived.
+    fn got(&mut self, repo: RepoId, origin: OriginId, sequence: Sequence) {
         if !self.pushed.contains_key(&(repo, origin)) {
             return;
         }
@@ -105,6 +131,8 @@ impl Connection {
 pub(super) struct Gossip {
     pub(super) connections: BTreeMap<ConnectionId, Connection>,
     missing: BTreeMap<(RepoId, OriginId), Missing>,
+    /// Of streams that have been looked for: a number that nobody has told to have more than.
+    most: BTreeMap<(RepoId, OriginId), Sequence>,
     next_tick: Time,
     /// Applied heads for which a difference of digests has been told.
     alarmed: BTreeMap<RepoId, [u8; 16]>,
@@ -223,14 +251,22 @@ impl Replica {
         }
     }
 
-    fn summary(&self, id: RepoId) -> Message {
-        let repo = self.repo(id);
+    fn summary(&mut self, id: RepoId) -> Message {
+        let repo = self.repo_mut(id);
         let snapshot = repo.state.snapshot();
-        let applied = snapshot.heads().iter();
+        let version = snapshot.version();
+        let applied_hash = match repo.applied_hash {
+            Some((of, hash)) if of == version => hash,
+            _ => {
+                let applied = snapshot.heads().iter();
+                heads_hash(applied.map(|(origin, head)| (*origin, head.sequence)))
+            }
+        };
+        repo.applied_hash = Some((version, applied_hash));
         Message::Summary {
             repo: id,
-            heads_hash: stored_hash(&repo.streams),
-            applied_hash: heads_hash(applied.map(|(origin, head)| (*origin, head.sequence))),
+            heads_hash: repo.streams.hash(),
+            applied_hash,
             digest: snapshot.digest().0,
         }
     }
@@ -297,7 +333,7 @@ impl Replica {
             repo,
             heads: self.heads_for(to, repo),
             reply,
-            hash: stored_hash(&self.repo(repo).streams),
+            hash: self.repo(repo).streams.hash(),
         };
         self.send(to, message);
     }
@@ -318,18 +354,23 @@ impl Replica {
         let Some(connection) = self.gossip.connections.get_mut(&from) else {
             return;
         };
-        for (origin, sequence) in &heads {
-            connection.has(repo, *origin, *sequence);
+        let known = Known {
+            heads,
+            complete: true,
+        };
+        let pushed: Vec<_> = connection.pushed.keys().copied().collect();
+        for (_, origin) in pushed.into_iter().filter(|place| place.0 == repo) {
+            if let Some(has) = known.head(origin) {
+                connection.got(repo, origin, has);
+            }
         }
-        let heads: BTreeMap<_, _> = heads.into_iter().collect();
         connection.pushed.retain(|(pushed, origin), sequence| {
             // A push that it has not got by now may be lost.
             *pushed != repo
-                || heads.get(origin).is_some_and(|has| has >= sequence)
+                || known.head(*origin).is_some_and(|has| has >= *sequence)
                 || fault::on(Fault::DroppedOnFullQueue)
         });
-        let complete = true;
-        connection.known.insert(repo, Known { heads, complete });
+        connection.known.insert(repo, known);
     }
 
     fn receive_heads(
@@ -341,19 +382,19 @@ impl Replica {
         hash: [u8; 16],
     ) {
         for (origin, sequence) in &heads {
-            self.offered(repo, *origin, *sequence, self.now);
+            self.offered(from, repo, *origin, *sequence, self.now);
         }
         let ours = self.heads_for(from, repo);
         let same_numbers = ours == heads;
-        let theirs: BTreeMap<_, _> = heads.iter().copied().collect();
+        self.knows_all(from, repo, heads);
+        let theirs = self.gossip.connections.get(&from);
         let lacks = ours
             .iter()
-            .any(|(origin, sequence)| theirs.get(origin).is_none_or(|has| has < sequence));
-        self.knows_all(from, repo, heads);
+            .any(|(origin, sequence)| theirs.is_none_or(|it| it.knows(repo, *origin) < *sequence));
         if reply {
             self.tell_ends(from, repo);
         }
-        if same_numbers && hash != stored_hash(&self.repo(repo).streams) {
+        if same_numbers && hash != self.repo(repo).streams.hash() {
             self.compare_chains(from, repo);
         }
         if reply && lacks {
@@ -365,7 +406,7 @@ impl Replica {
         let due = self.now.plus_millis(OFFER_DELAY_MS);
         let mut reopened = Vec::new();
         for (origin, sequence) in heads {
-            self.offered(repo, *origin, *sequence, due);
+            self.offered(from, repo, *origin, *sequence, due);
             let stored = self.repo(repo).streams.get(origin).map(|s| s.head());
             let Some(connection) = self.gossip.connections.get_mut(&from) else {
                 return;

@@ -5,8 +5,9 @@
 //! text of its own purpose in front, so that no signature means anything in another place.
 //! Drawing the seed and keeping it in a file is left to the upper floors.
 
+use std::collections::HashSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 
@@ -65,6 +66,77 @@ pub fn verify(key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
         && UnparsedPublicKey::new(&ED25519, &key.0)
             .verify(message, signature)
             .is_ok()
+}
+
+/// Signatures that were found good, so that replicas in one process verify each only once.
+///
+/// In it comes what [`verify`] has said is good, and what was signed here with the private key
+/// itself. What is not in it is verified. So it answers the same as [`verify`], as long as nobody
+/// finds two inputs of one blake3 hash. It remembers about the newest [`GoodSeals::MAX`] and twice
+/// that at most.
+#[derive(Default)]
+pub struct GoodSeals(Mutex<Generations>);
+
+/// Hashes of key, message and signature; when `young` is full it takes the place of `old`.
+#[derive(Default)]
+struct Generations {
+    young: HashSet<[u8; 32]>,
+    old: HashSet<[u8; 32]>,
+}
+
+impl GoodSeals {
+    /// How many signatures are remembered at least, once there were so many.
+    pub const MAX: usize = 1 << 16;
+
+    /// What [`verify`] says, without asking it for what is known to be good.
+    pub fn verify(&self, key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
+        let hash = Self::hash(key, message, signature);
+        {
+            let known = self.lock();
+            if known.young.contains(&hash) || known.old.contains(&hash) {
+                return true;
+            }
+        }
+        let good = verify(key, message, signature);
+        if good {
+            self.remember(hash);
+        }
+        good
+    }
+
+    /// Signs a message, as [`Identity::sign`] does, and remembers that this is its signature.
+    pub fn sign(&self, identity: &Identity, message: &[u8]) -> [u8; SIGNATURE_BYTES] {
+        let signature = identity.sign(message);
+        self.remember(Self::hash(&identity.public, message, &signature));
+        signature
+    }
+
+    fn hash(key: &PublicKey, message: &[u8], signature: &[u8]) -> [u8; 32] {
+        let mut hash = blake3::Hasher::new();
+        hash.update(&key.0)
+            .update(&(message.len() as u64).to_be_bytes())
+            .update(message)
+            .update(signature);
+        *hash.finalize().as_bytes()
+    }
+
+    fn remember(&self, hash: [u8; 32]) {
+        let mut known = self.lock();
+        if known.young.len() == Self::MAX {
+            known.old = std::mem::take(&mut known.young);
+        }
+        known.young.insert(hash);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Generations> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for GoodSeals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GoodSeals")
+    }
 }
 
 /// Whether a key is fit to name a replica: written in its one canonical way, and not one of the
@@ -141,6 +213,27 @@ mod tests {
             other[bit / 8] ^= 1 << (bit % 8);
             assert!(!verify(&one.public(), b"message", &other), "bit {bit}");
         }
+    }
+
+    #[test]
+    fn what_was_found_good_is_good_again_and_nothing_else_is() {
+        let (one, two, good) = (identity(1), identity(2), GoodSeals::default());
+        let signature = one.sign(b"message");
+        for _ in 0..2 {
+            assert!(good.verify(&one.public(), b"message", &signature));
+            assert!(!good.verify(&one.public(), b"massage", &signature));
+            assert!(!good.verify(&two.public(), b"message", &signature));
+            assert!(!good.verify(&one.public(), b"message", &signature[..63]));
+            for bit in 0..SIGNATURE_BYTES * 8 {
+                let mut other = signature;
+                other[bit / 8] ^= 1 << (bit % 8);
+                assert!(!good.verify(&one.public(), b"message", &other), "bit {bit}");
+            }
+        }
+        assert_eq!(good.lock().young.len(), 1, "only the good one");
+        assert_eq!(good.sign(&two, b"message"), two.sign(b"message"));
+        assert_eq!(good.lock().young.len(), 2);
+        assert!(good.verify(&two.public(), b"message", &two.sign(b"message")));
     }
 
     #[test]

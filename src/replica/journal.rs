@@ -4,7 +4,7 @@
 //! are kept decoded, within a bound.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::ends::{Ends, within};
@@ -291,49 +291,49 @@ impl History for Journal {
 #[derive(Default)]
 struct Cache {
     entries: BTreeMap<Place, CacheEntry>,
-    /// By when they were used last.
-    order: BTreeMap<u64, Place>,
-    uses: u64,
+    /// The places of all entries; the hand of the clock algorithm is at the front.
+    ring: VecDeque<Place>,
     bytes: usize,
 }
 
 struct CacheEntry {
     change_set: Arc<ChangeSet>,
     bytes: usize,
-    used: u64,
+    used: bool,
 }
 
 impl Cache {
     fn get(&mut self, place: Place) -> Option<Arc<ChangeSet>> {
         let entry = self.entries.get_mut(&place)?;
-        self.uses += 1;
-        self.order.remove(&entry.used);
-        self.order.insert(self.uses, place);
-        entry.used = self.uses;
+        entry.used = true;
         Some(entry.change_set.clone())
     }
 
     fn insert(&mut self, change_set: Arc<ChangeSet>, bytes: usize) {
         let place = (change_set.id.origin, change_set.sequence);
-        self.uses += 1;
-        let used = self.uses;
         let entry = CacheEntry {
             change_set,
             bytes,
-            used,
+            used: false,
         };
-        if let Some(old) = self.entries.insert(place, entry) {
-            self.order.remove(&old.used);
-            self.bytes -= old.bytes;
+        match self.entries.insert(place, entry) {
+            Some(old) => self.bytes -= old.bytes,
+            None => self.ring.push_back(place),
         }
-        self.order.insert(used, place);
         self.bytes += bytes;
         while self.entries.len() > CACHE_ENTRIES_MAX || self.bytes > CACHE_BYTES_MAX {
-            let Some((_, oldest)) = self.order.pop_first() else {
+            let Some(place) = self.ring.pop_front() else {
                 break;
             };
-            if let Some(old) = self.entries.remove(&oldest) {
-                self.bytes -= old.bytes;
+            match self.entries.get_mut(&place) {
+                Some(entry) if entry.used => {
+                    entry.used = false;
+                    self.ring.push_back(place);
+                }
+                _ => {
+                    let old = self.entries.remove(&place);
+                    self.bytes -= old.map_or(0, |entry| entry.bytes);
+                }
             }
         }
     }

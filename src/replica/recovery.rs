@@ -188,7 +188,8 @@ impl Replica {
         let mut repo = Repo {
             id,
             journal: Journal::new(id, storage.clone(), ends.clone()),
-            streams: Streams::new(),
+            streams: Streams::default(),
+            applied_hash: None,
             holds: Holds::default(),
             predecessor: None,
             checkpointed_at: self.now,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::gossip::Known;
 use super::output::ConnectionId;
 use super::ready::Hold;
 use super::stream::Streams;
@@ -177,10 +178,10 @@ pub struct Status {
     pub on_their_way_bytes: usize,
 }
 
-fn lacking(heads: &BTreeMap<OriginId, Sequence>, than: &Streams) -> u64 {
+fn lacking(known: &Known, than: &Streams) -> u64 {
     than.iter()
         .map(|(origin, stream)| {
-            let has = heads.get(origin).copied().unwrap_or_default();
+            let has = known.head(*origin).unwrap_or_default();
             stream.head().0.saturating_sub(has.0)
         })
         .sum()
@@ -292,8 +293,8 @@ impl Replica {
                         lag = None;
                         continue;
                     };
-                    lag = lag.map(|lag| lag + lacking(&known.heads, &repo.streams));
-                    heads.insert(repo.id, known.heads.clone());
+                    lag = lag.map(|lag| lag + lacking(known, &repo.streams));
+                    heads.insert(repo.id, known.heads.iter().copied().collect());
                 }
                 PeerStatus {
                     connection: *connection,

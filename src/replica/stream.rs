@@ -1,6 +1,8 @@
 //! One origin's stream in one repository: what there is of it, and how far it has been applied.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::{Deref, DerefMut};
+use std::sync::OnceLock;
 
 use crate::codec::journal::Seal;
 use crate::codec::message::{HEADS_MAX, HeadList, SealedBytes};
@@ -157,7 +159,34 @@ impl Stream {
 }
 
 /// The streams of a repository.
-pub(super) type Streams = BTreeMap<OriginId, Stream>;
+#[derive(Default)]
+pub(super) struct Streams {
+    all: BTreeMap<OriginId, Stream>,
+    /// What [`Streams::hash`] gave; nothing once somebody may have changed a stream.
+    hash: OnceLock<[u8; 16]>,
+}
+
+impl Streams {
+    /// Hash of the stored heads, of the chains up to them, and of where origins end.
+    pub(super) fn hash(&self) -> [u8; 16] {
+        *self.hash.get_or_init(|| stored_hash(self))
+    }
+}
+
+impl Deref for Streams {
+    type Target = BTreeMap<OriginId, Stream>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.all
+    }
+}
+
+impl DerefMut for Streams {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        self.hash.take();
+        &mut self.all
+    }
+}
 
 /// The stored heads as others are told them: as many as fit a message.
 pub(super) fn stored_heads(streams: &Streams) -> HeadList {
@@ -178,11 +207,10 @@ pub(super) fn ends(streams: &Streams) -> HeadList {
         .collect()
 }
 
-/// Hash of the stored heads, of the chains up to them, and of where origins end.
-pub(super) fn stored_hash(streams: &Streams) -> [u8; 16] {
+fn stored_hash(streams: &Streams) -> [u8; 16] {
     let mut hash = blake3::Hasher::new();
     hash.update(b"leveret stored 1\0");
-    for (origin, stream) in streams {
+    for (origin, stream) in streams.iter() {
         let head = stream.head();
         if head > Sequence(0) || stream.ended.is_some() {
             let end = stream.ended.unwrap_or(Sequence(u64::MAX));

@@ -184,6 +184,17 @@ impl Inner {
         self.durable.entry(key.to_vec()).or_insert(old);
     }
 
+    /// A write that is durable at once, unless barriers are held.
+    fn keep(&mut self, key: &[u8], value: Option<&[u8]>) {
+        if self.holding || self.durable.contains_key(key) {
+            return self.put(key, value);
+        }
+        match value {
+            Some(value) => self.current.insert(key.to_vec(), value.into()),
+            None => self.current.remove(key),
+        };
+    }
+
     fn barrier(&mut self) {
         if !self.holding {
             self.durable.clear();
@@ -241,7 +252,7 @@ impl Storage for MemoryStorage {
         let kept = fault.as_ref().map_or(records.len(), |(_, kept)| *kept);
         let (kept, lost) = records.split_at(kept.min(records.len()));
         for (key, value) in kept {
-            inner.put(key, Some(value));
+            inner.keep(key, Some(value));
         }
         inner.barrier();
         for (key, value) in lost {
@@ -291,7 +302,8 @@ impl Storage for MemoryStorage {
             {
                 let mut inner = self.lock();
                 for (key, value) in some {
-                    inner.put(key, value.as_deref());
+                    // A crash finds it in the redo records.
+                    inner.keep(key, value.as_deref());
                 }
             }
             if outcome.is_ok() {

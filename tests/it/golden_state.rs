@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use leveret::codec::record::{
     AddedAgain, ChildEntry, Head, How, Meta, NodeRecord, Older, ParentWrite, Record, Register,
-    SkippedMove, StructuralRecord, Under, Write, Written,
+    SeenRecord, SkippedMove, StructuralRecord, Under, Write, Written,
 };
 use leveret::model::{
     ChangeSetId, Dependency, NodeId, NodeName, OrderKey, OriginId, PropertyName, Sequence, Stamp,
@@ -119,7 +119,6 @@ fn samples() -> Vec<(&'static str, Record)> {
         counters: vec![1, 300],
         ..Meta::default()
     };
-    let seen = Arc::new(BTreeMap::from([(OriginId([0xbb; 16]), Time(3))]));
     vec![
         ("node", Record::Node(Arc::new(node))),
         ("register", Record::Register(Arc::new(register))),
@@ -147,14 +146,21 @@ fn samples() -> Vec<(&'static str, Record)> {
         ),
         ("conflict", Record::Conflict(Some(stamp(7, 0).id))),
         ("conflict without winner", Record::Conflict(None)),
-        ("seen", Record::Seen(Time(1))),
+        (
+            "seen",
+            Record::Seen(Arc::new(SeenRecord {
+                depth: 2,
+                base: Some(stamp(7, 0).id),
+                news: vec![(OriginId([0xbb; 16]), Time(3))],
+            })),
+        ),
+        ("seen told whole", Record::Seen(Arc::default())),
         (
             "head",
-            Record::Head(Arc::new(Head {
+            Record::Head(Head {
                 sequence: Sequence(2),
                 time: Time(3),
-                seen,
-            })),
+            }),
         ),
         ("meta", Record::Meta(Arc::new(meta))),
     ]

@@ -271,6 +271,14 @@ fn tell_total(
         total.runs as f64 / seconds,
         virtual_hours / (seconds * threads as f64 / 3_600.0),
     )?;
+    if let Some(cpu) = cpu_time() {
+        let cpu = cpu.as_secs_f64();
+        writeln!(
+            out,
+            "{cpu:.1} s of processor time: {:.0} virtual hours a processor hour",
+            virtual_hours / (cpu / 3_600.0)
+        )?;
+    }
     for (seed, verdict) in &total.failures {
         writeln!(out, "seed {seed}: {verdict}")?;
     }
@@ -280,6 +288,16 @@ fn tell_total(
         total.runs - total.failures.len() as u64,
         total.failures.len()
     )
+}
+
+/// Processor time that this process has taken, if the system tells in `/proc`.
+fn cpu_time() -> Option<Duration> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The name before the last bracket may hold anything. After it the fields are counted from 3;
+    // 14 and 15 are the time in user and system mode, in hundredths of a second.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
+    Some(Duration::from_millis((ticks(14)? + ticks(15)?) * 10))
 }
 
 fn as_json(total: &Total, took: Duration) -> serde_json::Value {
@@ -301,5 +319,6 @@ fn as_json(total: &Total, took: Duration) -> serde_json::Value {
         "excused": total.excused,
         "virtual_seconds": total.virtual_time.as_secs_f64(),
         "seconds": took.as_secs_f64(),
+        "cpu_seconds": cpu_time().map(|time| time.as_secs_f64()),
     })
 }

@@ -114,8 +114,7 @@ impl World {
     }
 
     pub(super) fn link_between(&self, a: usize, b: usize) -> Option<LinkId> {
-        let mut links = self.machines[a].links.values().copied();
-        links.find(|id| self.links[id].ends.contains(&b))
+        self.between.get(&(a.min(b), a.max(b))).copied()
     }
 
     /// A handshake is through.
@@ -145,6 +144,7 @@ impl World {
                 fate: Fate::Lives,
             },
         );
+        self.between.insert((a.min(b), a.max(b)), link);
         self.trace
             .step(self.now, a, "connect", &(b as u64).to_be_bytes());
         self.trace
@@ -169,6 +169,8 @@ impl World {
         let Some(Link { ends, ids, .. }) = self.links.remove(&link) else {
             return;
         };
+        self.between
+            .remove(&(ends[0].min(ends[1]), ends[0].max(ends[1])));
         self.trace.step(
             self.now,
             ends[0],

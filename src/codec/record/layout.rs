@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{
     AddedAgain, ChildEntry, Head, How, Meta, NodeRecord, Older, ParentWrite, RECORD_VERSION,
-    Record, Register, SkippedMove, StructuralRecord, Under, Write, Written,
+    Record, Register, SeenRecord, SkippedMove, StructuralRecord, Sums, Under, Write, Written,
 };
 use crate::codec::bytes::{MalformedRecord, Reader, Writer};
 use crate::model::{ChangeSetId, Dependency, OriginId, Time};
@@ -61,15 +61,23 @@ impl Record {
                     w.fixed(&winner.to_bytes());
                 }
             }
-            Self::Seen(time) => {
+            Self::Seen(record) => {
                 w.byte(b'v');
-                w.fixed(&time.0.to_be_bytes());
+                w.byte(record.depth);
+                w.byte(record.base.is_some().into());
+                if let Some(base) = record.base {
+                    w.fixed(&base.to_bytes());
+                }
+                w.len(record.news.len());
+                for (origin, time) in &record.news {
+                    w.fixed(&origin.0);
+                    w.fixed(&time.0.to_be_bytes());
+                }
             }
             Self::Head(head) => {
                 w.byte(b'a');
                 w.uint(head.sequence.0);
                 w.fixed(&head.time.0.to_be_bytes());
-                write_times(&mut w, &head.seen);
             }
             Self::Meta(meta) => {
                 w.byte(b'm');
@@ -80,7 +88,7 @@ impl Record {
                 }
                 meta.digest
                     .iter()
-                    .for_each(|sum| w.fixed(&sum.to_be_bytes()));
+                    .for_each(|sum: u128| w.fixed(&sum.to_be_bytes()));
                 w.stamp(meta.removal);
                 w.stamp(meta.atomic);
                 write_times(&mut w, &meta.causes);
@@ -130,12 +138,18 @@ impl Record {
                 0 => None,
                 _ => Some(ChangeSetId::from_bytes(r.fixed()?)),
             }),
-            b'v' => Self::Seen(r.time()?),
-            b'a' => Self::Head(Arc::new(Head {
+            b'v' => Self::Seen(Arc::new(SeenRecord {
+                depth: r.byte()?,
+                base: match r.byte()? {
+                    0 => None,
+                    _ => Some(ChangeSetId::from_bytes(r.fixed()?)),
+                },
+                news: list(&mut r, |r| Ok((r.origin()?, r.time()?)))?,
+            })),
+            b'a' => Self::Head(Head {
                 sequence: r.sequence()?,
                 time: r.time()?,
-                seen: Arc::new(read_times(&mut r)?),
-            })),
+            }),
             b'm' => {
                 let frontier = list(&mut r, |r| {
                     Ok(Dependency {
@@ -143,9 +157,9 @@ impl Record {
                         sequence: r.sequence()?,
                     })
                 })?;
-                let mut digest = Box::new([0; 256]);
-                for sum in digest.iter_mut() {
-                    *sum = u128::from_be_bytes(r.fixed()?);
+                let mut digest = Sums::default();
+                for index in 0..=u8::MAX {
+                    *digest.get_mut(index) = u128::from_be_bytes(r.fixed()?);
                 }
                 let (removal, atomic) = (r.stamp()?, r.stamp()?);
                 let causes = read_times(&mut r)?;

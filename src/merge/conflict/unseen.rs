@@ -1,32 +1,31 @@
 //! Whether one author had seen what another wrote (M2), asked often in one pass.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::merge::fault::{Fault, on};
-use crate::merge::seen::{self, Knowledge};
+use crate::merge::seen::Knowledge;
 use crate::merge::view::{ReadError, View};
 use crate::model::{ChangeSetId, OriginId, Time};
 
 pub(super) struct Unseen<'a> {
-    /// What the authors of the pass's own change sets had seen.
-    known: &'a BTreeMap<ChangeSetId, Arc<Knowledge>>,
-    /// What was looked up of others.
-    asked: RefCell<BTreeMap<(ChangeSetId, OriginId), Time>>,
+    /// The pass's own change sets.
+    new: &'a BTreeSet<ChangeSetId>,
+    /// What authors had seen, as far as it was asked for.
+    asked: RefCell<BTreeMap<ChangeSetId, Knowledge>>,
 }
 
 impl<'a> Unseen<'a> {
-    pub(super) fn new(known: &'a BTreeMap<ChangeSetId, Arc<Knowledge>>) -> Self {
+    pub(super) fn new(new: &'a BTreeSet<ChangeSetId>) -> Self {
         Self {
-            known,
+            new,
             asked: RefCell::default(),
         }
     }
 
     /// Whether a change set is one of the pass's own: nothing is known of it from before.
     pub(super) fn is_new(&self, id: ChangeSetId) -> bool {
-        self.known.contains_key(&id)
+        self.new.contains(&id)
     }
 
     /// Whether the author of `by` had not seen `what`. One's own is never unseen.
@@ -49,14 +48,8 @@ impl<'a> Unseen<'a> {
         if by.origin == origin {
             return Ok(by.time);
         }
-        if let Some(known) = self.known.get(&by) {
-            return Ok(known.get(&origin).copied().unwrap_or_default());
-        }
-        if let Some(time) = self.asked.borrow().get(&(by, origin)) {
-            return Ok(*time);
-        }
-        let time = seen::seen_of(view, by, origin)?;
-        self.asked.borrow_mut().insert((by, origin), time);
-        Ok(time)
+        let mut asked = self.asked.borrow_mut();
+        let known = asked.entry(by).or_insert_with(|| Knowledge::of(by));
+        known.up_to(view, origin)
     }
 }

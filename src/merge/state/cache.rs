@@ -7,14 +7,15 @@ use crate::codec::state_key::Key;
 
 pub(super) struct Cache {
     entries: HashMap<Key, Entry>,
-    /// The clock's hand is at the front. Holds keys that have been removed, too, until it passes.
+    /// The keys of all entries; the clock's hand is at the front.
     ring: VecDeque<Key>,
     bytes: usize,
     bytes_max: usize,
 }
 
 struct Entry {
-    record: Option<Record>,
+    /// Nothing once it has changed: until the hand passes, only the key is left.
+    record: Option<Option<Record>>,
     bytes: usize,
     used: bool,
 }
@@ -32,21 +33,28 @@ impl Cache {
     /// The record of a key, absent ones included, if it is known.
     pub(super) fn get(&mut self, key: &[u8]) -> Option<Option<Record>> {
         let entry = self.entries.get_mut(key)?;
+        let record = entry.record.as_ref()?;
         entry.used = true;
-        Some(entry.record.clone())
+        Some(record.clone())
     }
 
     pub(super) fn insert(&mut self, key: &[u8], record: Option<Record>) {
-        let bytes = 2 * key.len() + 96 + record.as_ref().map_or(0, Record::weight);
+        let bytes = key_bytes(key) + record.as_ref().map_or(0, Record::weight);
         let entry = Entry {
-            record,
+            record: Some(record),
             bytes,
             used: false,
         };
         self.bytes += bytes;
-        match self.entries.insert(key.to_vec(), entry) {
-            Some(former) => self.bytes -= former.bytes,
-            None => self.ring.push_back(key.to_vec()),
+        match self.entries.get_mut(key) {
+            Some(former) => {
+                self.bytes -= former.bytes;
+                *former = entry;
+            }
+            None => {
+                self.entries.insert(key.to_vec(), entry);
+                self.ring.push_back(key.to_vec());
+            }
         }
         while self.bytes > self.bytes_max {
             let Some(key) = self.ring.pop_front() else {
@@ -57,22 +65,28 @@ impl Cache {
                     entry.used = false;
                     self.ring.push_back(key);
                 }
-                Some(_) => self.remove(&key),
-                None => {}
+                _ => {
+                    let gone = self.entries.remove(&key);
+                    self.bytes -= gone.map_or(0, |entry| entry.bytes);
+                }
             }
-        }
-        // Keys removed and inserted again stand in the ring twice; keep that within bounds.
-        if self.ring.len() > 2 * self.entries.len() + 64 {
-            let mut seen = std::collections::HashSet::new();
-            let entries = &self.entries;
-            self.ring
-                .retain(|key| entries.contains_key(key) && seen.insert(key.clone()));
         }
     }
 
     pub(super) fn remove(&mut self, key: &[u8]) {
-        if let Some(entry) = self.entries.remove(key) {
-            self.bytes -= entry.bytes;
+        if let Some(entry) = self.entries.get_mut(key) {
+            let bytes = key_bytes(key);
+            self.bytes -= entry.bytes - bytes;
+            *entry = Entry {
+                record: None,
+                bytes,
+                used: false,
+            };
         }
     }
+}
+
+/// What an entry takes besides its record.
+fn key_bytes(key: &[u8]) -> usize {
+    2 * key.len() + 96
 }

@@ -42,7 +42,9 @@ fn range<'a, T>(
 impl Layers {
     /// The record of a key at a version, if a layer knows it.
     pub(super) fn get(&self, key: &[u8], at: Version) -> Option<Option<Record>> {
-        if let Some(versions) = self.old.get(key)
+        let newest = self.replaced.back().is_none_or(|(newest, _)| *newest <= at);
+        if !newest
+            && let Some(versions) = self.old.get(key)
             && let Some((_, record)) = versions.iter().find(|(version, _)| *version > at)
             && !on(Fault::SnapshotMoves)
         {

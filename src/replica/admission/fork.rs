@@ -30,7 +30,7 @@ impl Replica {
         let stream = &self.repo(repo_id).streams[&origin];
         let (author, top) = (stream.key, stream.appliable());
         let verified = decode_chain(repo_id, origin, first, records).and_then(|mut links| {
-            verify_seals(place, &author, records, &mut links)?;
+            verify_seals(self.good_seals(), place, &author, records, &mut links)?;
             Ok(links)
         });
         let links = match verified {
@@ -267,7 +267,7 @@ fn check_proof(
     };
     let mut ones = decode_chain(repo, origin, first, &one)?;
     let mut others = decode_chain(repo, origin, second, &other)?;
-    verify_seals(place, author, &other, &mut others)?;
+    verify_seals(None, place, author, &other, &mut others)?;
     let (a, b) = (&ones[0], &others[0]);
     let differ = first == second && a.hash != b.hash;
     let falls = ones.len() == 1
@@ -275,7 +275,7 @@ fn check_proof(
         && b.change_set.previous == a.hash
         && b.change_set.id.time <= a.change_set.id.time;
     if differ {
-        verify_seals(place, author, &one, &mut ones)?;
+        verify_seals(None, place, author, &one, &mut ones)?;
         let proof = Proof {
             last: Sequence(first.0 - 1),
             one: to_seal(&ones),

@@ -1,5 +1,7 @@
 //! What is missing: noticed, asked for, waited for, answered.
 
+use std::collections::BTreeSet;
+
 use rand::seq::IndexedRandom;
 
 use super::OFFER_DELAY_MS;
@@ -26,6 +28,8 @@ pub(super) struct Missing {
     pub(super) asked: Option<(ConnectionId, Time)>,
     /// Who has let it time out last.
     avoid: Option<ConnectionId>,
+    /// Who has told of it since it has been missing. Others may have it, too.
+    tellers: BTreeSet<ConnectionId>,
 }
 
 impl Missing {
@@ -41,13 +45,25 @@ impl Replica {
     /// Somebody has this much of a stream.
     pub(super) fn offered(
         &mut self,
+        from: ConnectionId,
         repo: RepoId,
         origin: OriginId,
         sequence: Sequence,
         due: Time,
     ) {
+        self.told(repo, origin, sequence);
         if self.lacks(repo, origin, sequence) {
             self.look_for_at(repo, origin, due);
+            if let Some(missing) = self.gossip.missing.get_mut(&(repo, origin)) {
+                missing.tellers.insert(from);
+            }
+        }
+    }
+
+    /// Somebody says that it has this much of a stream.
+    fn told(&mut self, repo: RepoId, origin: OriginId, sequence: Sequence) {
+        if let Some(most) = self.gossip.most.get_mut(&(repo, origin)) {
+            *most = sequence.max(*most);
         }
     }
 
@@ -76,6 +92,7 @@ impl Replica {
             due,
             asked: None,
             avoid: None,
+            tellers: BTreeSet::new(),
         };
         let missing = missing.entry((repo, origin)).or_insert(fresh);
         missing.due = missing.due.min(due);
@@ -89,6 +106,7 @@ impl Replica {
         origin: OriginId,
         last: Sequence,
     ) {
+        self.told(repo, origin, last);
         if let Some(connection) = self.gossip.connections.get_mut(&from) {
             connection.has(repo, origin, last);
         }
@@ -106,6 +124,7 @@ impl Replica {
             return;
         }
         let place = (repo, waiting);
+        self.told(repo, on.origin, on.sequence);
         for (source, sent) in &self.batch.sources {
             if let Some(connection) = self.gossip.connections.get_mut(source)
                 && sent.contains(&place)
@@ -175,6 +194,11 @@ impl Replica {
         progress: bool,
     ) {
         let (repo, origin) = place;
+        let after = first.0.saturating_add(count as u64 + u64::from(more));
+        let end = Sequence(after.saturating_sub(1));
+        if count > 0 {
+            self.told(repo, origin, end);
+        }
         let Some(connection) = self.gossip.connections.get_mut(&from) else {
             return;
         };
@@ -184,13 +208,10 @@ impl Replica {
             .get_mut(&place)
             .filter(|missing| missing.asked.is_some_and(|(asked, _)| asked == from));
         if count > 0 {
-            let end = Sequence(first.0 + count as u64 - 1 + u64::from(more));
             connection.has(repo, origin, end);
         } else if let Some(known) = connection.known.get_mut(&repo) {
             // It has not got what was thought.
-            known
-                .heads
-                .insert(origin, Sequence(first.0.saturating_sub(1)));
+            known.put(origin, Sequence(first.0.saturating_sub(1)));
         }
         if let Some(missing) = answered {
             connection.wants -= 1;
@@ -257,27 +278,24 @@ impl Replica {
         if due > self.now || self.on_their_way() > BATCH_BYTES_ENOUGH {
             return;
         }
-        let holders: Vec<_> = self
-            .gossip
-            .connections
-            .iter()
-            .filter(|(_, connection)| self.lacks(repo, origin, connection.knows(repo, origin)))
-            .map(|(id, connection)| (*id, connection.wants < WANTS_MAX))
-            .collect();
-        if holders.is_empty() {
+        let most = self.gossip.most.get(&place);
+        if most.is_some_and(|most| !self.lacks(repo, origin, *most)) {
             self.gossip.missing.remove(&place);
             return;
         }
-        let free: Vec<_> = holders
-            .into_iter()
-            .filter_map(|(id, free)| free.then_some(id))
-            .collect();
-        let others: Vec<_> = free
-            .iter()
-            .copied()
-            .filter(|id| Some(*id) != avoid)
-            .collect();
-        let choice = if others.is_empty() { free } else { others };
+        // Those who told of it come first; all the others have to be looked through.
+        let mut choice = self.tellers(place);
+        if choice.is_empty() {
+            let Some(free) = self.holders(place) else {
+                self.gossip.missing.remove(&place);
+                return;
+            };
+            let others = free.iter().copied().filter(|id| Some(*id) != avoid);
+            choice = others.collect();
+            if choice.is_empty() {
+                choice = free;
+            }
+        }
         let Some(to) = choice.choose(&mut self.rng).copied() else {
             return;
         };
@@ -300,5 +318,42 @@ impl Replica {
             after,
         };
         self.send(to, message);
+    }
+
+    /// Those who told of a stream, have more of it, and can be asked, but for whom to avoid.
+    fn tellers(&self, place: (RepoId, OriginId)) -> Vec<ConnectionId> {
+        let (repo, origin) = place;
+        let missing = &self.gossip.missing[&place];
+        let tellers = missing
+            .tellers
+            .iter()
+            .filter(|id| Some(**id) != missing.avoid);
+        let connected = tellers.filter_map(|id| Some((id, self.gossip.connections.get(id)?)));
+        connected
+            .filter(|(_, connection)| connection.wants < WANTS_MAX)
+            .filter(|(_, connection)| self.lacks(repo, origin, connection.knows(repo, origin)))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// All who have more of a stream and can be asked; nothing if nobody has more.
+    fn holders(&mut self, place: (RepoId, OriginId)) -> Option<Vec<ConnectionId>> {
+        let (repo, origin) = place;
+        let (mut any, mut free) = (false, Vec::new());
+        let mut most = Sequence(0);
+        for (id, connection) in &self.gossip.connections {
+            let head = connection.knows(repo, origin);
+            most = most.max(head);
+            if self.lacks(repo, origin, head) {
+                any = true;
+                if connection.wants < WANTS_MAX {
+                    free.push(*id);
+                }
+            }
+        }
+        if self.repo(repo).streams.contains_key(&origin) {
+            self.gossip.most.insert(place, most);
+        }
+        any.then_some(free)
     }
 }
