@@ -7,14 +7,17 @@
 use std::mem::discriminant;
 
 use crate::plan::{Options, Plan};
-use crate::run::{Verdict, run};
+use crate::run::Verdict;
+use crate::sweep::Runner;
 
 /// Most runs that shrinking takes.
 const RUNS_MAX: usize = 200;
 
-/// Shrinks a run that ended with this verdict. The result ends with one of the same sort.
-pub fn shrink(options: &Options, verdict: &Verdict) -> (Options, Verdict) {
+/// Shrinks a run that ended with this verdict, when it was played in this way. The result ends with
+/// one of the same sort, that the same checker has found.
+pub fn shrink(options: &Options, verdict: &Verdict, runner: Runner) -> (Options, Verdict) {
     let mut search = Search {
+        runner,
         best: options.clone(),
         verdict: verdict.clone(),
         runs: 0,
@@ -32,6 +35,7 @@ pub fn shrink(options: &Options, verdict: &Verdict) -> (Options, Verdict) {
 }
 
 struct Search {
+    runner: Runner,
     best: Options,
     verdict: Verdict,
     runs: usize,
@@ -44,8 +48,9 @@ impl Search {
             return false;
         }
         self.runs += 1;
-        let verdict = run(&options).verdict;
-        let same = discriminant(&verdict) == discriminant(&self.verdict);
+        let verdict = self.runner.run(&options).verdict;
+        let same = discriminant(&verdict) == discriminant(&self.verdict)
+            && verdict.finder() == self.verdict.finder();
         if same {
             (self.best, self.verdict) = (options, verdict);
         }

@@ -10,6 +10,7 @@ use crate::plan::{Options, Plan};
 use crate::run::{Outcome, Verdict, run};
 use crate::seeds::SeedLine;
 use crate::shrink::shrink;
+use crate::sweep::Runner;
 
 /// Play one run: faults, then healing, then everything must be the same everywhere
 ///
@@ -47,7 +48,7 @@ impl Run {
         }
         let outcome = run(&options);
         let shrunk = (self.shrink && outcome.verdict != Verdict::Good)
-            .then(|| shrink(&options, &outcome.verdict));
+            .then(|| shrink(&options, &outcome.verdict, Runner::default()));
         if self.json {
             writeln!(out, "{}", as_json(&options, &outcome))?;
         } else {

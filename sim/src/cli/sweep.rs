@@ -153,7 +153,7 @@ impl Sweep {
         }
         if self.shrink {
             for (seed, verdict) in total.failures.iter().take(SHRUNK_MAX) {
-                let (options, verdict) = shrink(&self.choices.options(*seed), verdict);
+                let (options, verdict) = shrink(&self.choices.options(*seed), verdict, runner);
                 writeln!(
                     out,
                     "smaller: {}  # {}",

@@ -3,7 +3,7 @@
 use leveret::merge::Draft;
 use leveret::model::RepoId;
 use leveret::replica::{Alarm, Output, SaveError};
-use leveret::storage::StorageError;
+use leveret::storage::{Key, StorageError};
 
 use super::machine::{AtCommit, Down, Job, Life, Pending};
 use super::queue::Micros;
@@ -18,6 +18,9 @@ const CHECKPOINT_PAUSE: Micros = Micros::from_seconds(2);
 impl World {
     /// Carries out what a replica puts out, and plans when it is woken.
     pub(crate) fn drain(&mut self, machine: usize) {
+        let clock = self.clock(machine);
+        let me = &mut self.machines[machine];
+        me.latest = me.latest.max(clock);
         while let Some(replica) = &mut self.machines[machine].replica {
             let Some(output) = replica.poll_output() else {
                 break;
@@ -29,7 +32,15 @@ impl World {
 
     fn carry_out(&mut self, machine: usize, output: Output) {
         match output {
-            Output::Send { to, message } => self.send(machine, to, &message),
+            Output::Send { to, message } => {
+                let disk = self.machines[machine].disk.storage();
+                self.note(&Note::Sent {
+                    machine,
+                    message: &message,
+                    disk: disk.as_ref(),
+                });
+                self.send(machine, to, &message);
+            }
             Output::Commit { token, records } => {
                 let takes = self.machines[machine].disk.commit_us(&mut self.chance);
                 self.disk_job(machine, takes, Job::Commit(token, records));
@@ -43,21 +54,25 @@ impl World {
                 let _ = self.machines[machine].disk.witness(&mark);
             }
             Output::Saved { ticket, receipt } => {
-                let pending = self.machines[machine].saves.remove(&ticket);
-                if receipt.repo != RepoId::MAIN {
-                    return;
-                }
-                let Some(Pending { asked, seen }) = pending else {
-                    return;
-                };
-                self.trace
-                    .line(self.now, machine, format_args!("saved {}", receipt.id));
-                self.trace
-                    .step(self.now, machine, "saved", &receipt.id.to_bytes());
                 let now = self.now;
+                // What a replica saves by itself, as when it lets somebody in, nobody asked for.
+                let itself = || Pending {
+                    asked: now,
+                    seen: Vec::new(),
+                };
+                let pending = self.machines[machine].saves.remove(&ticket);
+                let Pending { asked, seen } = pending.unwrap_or_else(itself);
+                if receipt.repo == RepoId::MAIN {
+                    self.trace
+                        .line(now, machine, format_args!("saved {}", receipt.id));
+                    self.trace
+                        .step(now, machine, "saved", &receipt.id.to_bytes());
+                }
+                let disk = self.machines[machine].disk.storage();
                 self.note(&Note::Saved {
                     machine,
                     receipt: &receipt,
+                    disk: disk.as_ref(),
                     asked,
                     now,
                     seen: &seen,
@@ -85,10 +100,13 @@ impl World {
                     return;
                 };
                 let now = self.now;
+                let disk = self.machines[machine].disk.storage();
                 self.note(&Note::Event {
                     machine,
                     event: &event,
+                    disk: disk.as_ref(),
                     now,
+                    latest: self.machines[machine].latest,
                     replica: &replica,
                 });
                 self.machines[machine].replica = Some(replica);
@@ -120,7 +138,17 @@ impl World {
             // It says what it likes.
             return;
         }
-        self.note(&Note::Alarm { machine, alarm });
+        let of_hostile = match alarm {
+            Alarm::Fork { author, .. }
+            | Alarm::Invalid { author, .. }
+            | Alarm::Future { author, .. } => self.is_hostile(author),
+            _ => false,
+        };
+        self.note(&Note::Alarm {
+            machine,
+            alarm,
+            of_hostile,
+        });
     }
 
     fn disk_job(&mut self, machine: usize, takes: u64, job: Job) {
@@ -164,7 +192,8 @@ impl World {
                 }
                 match me.disk.append(&records) {
                     Ok(()) => {
-                        if let Some(replica) = &mut me.replica {
+                        self.note_durable(machine, &records);
+                        if let Some(replica) = &mut self.machines[machine].replica {
                             replica.committed(now, token);
                         }
                     }
@@ -188,6 +217,12 @@ impl World {
         self.drain(machine);
     }
 
+    fn note_durable(&mut self, machine: usize, records: &[(Key, Vec<u8>)]) {
+        if !self.machines[machine].disk.is_lying() {
+            self.note(&Note::Durable { machine, records });
+        }
+    }
+
     fn crash_at(&mut self, machine: usize, at: AtCommit, records: &[(Vec<u8>, Vec<u8>)]) {
         match at {
             AtCommit::Before => self.tally.mark("crash before a commit"),
@@ -199,7 +234,9 @@ impl World {
             AtCommit::After => {
                 self.tally.mark("crash after a commit");
                 // Whether it is durable or refused: nobody hears of it.
-                let _ = self.machines[machine].disk.append(records);
+                if self.machines[machine].disk.append(records).is_ok() {
+                    self.note_durable(machine, records);
+                }
             }
         }
         self.go_down(machine, Down::Crashed);

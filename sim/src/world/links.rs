@@ -1,5 +1,7 @@
 //! Connections: who dials whom, what is sent over them, how they end.
 
+use std::collections::BTreeSet;
+
 use leveret::codec::message::{self, Message};
 use leveret::replica::ConnectionId;
 
@@ -43,6 +45,20 @@ impl World {
         }
         self.machines[b].neighbours.insert(a);
         self.dial_soon(a, b, 0);
+    }
+
+    /// Whether members that know one another link two machines.
+    pub(crate) fn is_linked(&self, a: usize, b: usize) -> bool {
+        let mut found = BTreeSet::from([a]);
+        let mut next = vec![a];
+        while let Some(at) = next.pop() {
+            for other in &self.machines[at].neighbours {
+                if self.machines[*other].is_member() && found.insert(*other) {
+                    next.push(*other);
+                }
+            }
+        }
+        found.contains(&b)
     }
 
     fn dial_soon(&mut self, a: usize, b: usize, attempt: u32) {
