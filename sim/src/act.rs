@@ -11,7 +11,7 @@ use crate::world::{AtCommit, Disk, Down, Happening, Micros, World};
 use load::Load;
 
 /// Longest lead of a clock that is wrong, in milliseconds, but for the one that is a year ahead.
-const LEAD_MS_MAX: u64 = 600_000;
+pub(crate) const LEAD_MS_MAX: u64 = 600_000;
 /// A year, in milliseconds.
 const YEAR_MS: i64 = 365 * 86_400_000;
 

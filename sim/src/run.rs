@@ -8,7 +8,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use crate::act::{Director, SETTLED};
+use crate::act::{Director, LEAD_MS_MAX, SETTLED};
 use crate::check::{Checkers, End, Losses, has_converged};
 use crate::plan::{Options, Plan};
 use crate::world::{MachineClock, Micros, Tally, Trace, World};
@@ -232,7 +232,9 @@ impl Stage {
         });
         let newest = clocks.max().map_or(shown, |time| time.max(shown));
         let now = MachineClock::default().read(world.now).unix_millis();
-        Micros::from_millis(newest.unix_millis().saturating_sub(now))
+        let lead_ms = newest.unix_millis().saturating_sub(now);
+        // More than a clock was wrong nothing honest may be ahead, nor is it waited for.
+        Micros::from_millis(lead_ms.min(LEAD_MS_MAX + 60_000))
     }
 
     fn found_wrong(&self) -> Verdict {

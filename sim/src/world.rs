@@ -23,6 +23,7 @@ mod tally;
 mod trace;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use leveret::model::{OriginId, PublicKey, RepoId, Sequence, Time};
 use leveret::replica::{
@@ -90,6 +91,13 @@ pub enum Note<'a> {
         machine: usize,
         /// The records.
         records: &'a [(Key, Vec<u8>)],
+    },
+    /// A checkpoint is on a machine's disk.
+    Checkpointed {
+        /// Which machine.
+        machine: usize,
+        /// What is on the disk, as the disk says.
+        disk: &'a Arc<dyn Storage>,
     },
     /// A state was published.
     Event {

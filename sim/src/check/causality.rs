@@ -123,9 +123,11 @@ impl Watcher for Causality {
                 replica,
                 ..
             } => self.event(*machine, event, replica),
-            Note::Down { .. } | Note::Sent { .. } | Note::Durable { .. } | Note::Alarm { .. } => {
-                Ok(())
-            }
+            Note::Down { .. }
+            | Note::Sent { .. }
+            | Note::Durable { .. }
+            | Note::Checkpointed { .. }
+            | Note::Alarm { .. } => Ok(()),
         }
     }
 }

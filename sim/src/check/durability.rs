@@ -189,7 +189,10 @@ impl Watcher for Durability {
                 Ok(())
             }
             Note::Opened { machine, replica } => self.opened(*machine, replica),
-            Note::Sent { .. } | Note::Event { .. } | Note::Alarm { .. } => Ok(()),
+            Note::Sent { .. }
+            | Note::Event { .. }
+            | Note::Checkpointed { .. }
+            | Note::Alarm { .. } => Ok(()),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use leveret::model::Time;
+use leveret::model::{PublicKey, Time};
 use leveret::replica::Replica;
 
 use super::{Checker, End};
@@ -16,8 +16,9 @@ const BOUND_MS: u64 = 100;
 /// See the top of the file.
 #[derive(Default)]
 pub(super) struct Future {
-    /// The greatest time that each machine has shown.
-    reached: BTreeMap<usize, Time>,
+    /// The greatest time that was shown under each key. A copied directory has the clock's bound of
+    /// the original.
+    reached: BTreeMap<PublicKey, Time>,
 }
 
 fn newest(replica: &Replica) -> Time {
@@ -30,8 +31,9 @@ fn newest(replica: &Replica) -> Time {
 impl Watcher for Future {
     fn note(&mut self, note: &Note<'_>) -> Result<(), String> {
         match note {
-            Note::Opened { machine, replica } => {
-                let reached = self.reached.entry(*machine).or_insert(Time(0));
+            Note::Opened { replica, .. } => {
+                let key = replica.identity().public();
+                let reached = self.reached.entry(key).or_insert(Time(0));
                 *reached = newest(replica).max(*reached);
             }
             Note::Event {
@@ -41,7 +43,8 @@ impl Watcher for Future {
                 replica,
                 ..
             } => {
-                let reached = self.reached.entry(*machine).or_insert(Time(0));
+                let key = replica.identity().public();
+                let reached = self.reached.entry(key).or_insert(Time(0));
                 for set in &event.change_sets {
                     let skew = replica.config().skew_max_ms;
                     let allowed = latest.plus_millis(skew).max(reached.plus_millis(BOUND_MS));

@@ -17,6 +17,8 @@ pub(super) struct Heads {
     /// What the published state of each machine has, or had durably when it went down, by
     /// repository.
     applied: BTreeMap<(usize, RepoId), Applied>,
+    /// What it had when its life began.
+    opened: BTreeMap<(usize, RepoId), Applied>,
 }
 
 fn applied(replica: &Replica, repo: RepoId) -> Applied {
@@ -53,6 +55,7 @@ impl Watcher for Heads {
                 if let Some(before) = self.applied.get_mut(&(*machine, repo)) {
                     before.retain(|origin, _| !status.quarantined.contains(origin));
                 }
+                self.opened.insert((*machine, repo), status.applied.clone());
                 self.follow(*machine, repo, status.applied)
             }),
             Note::Down {
@@ -63,13 +66,15 @@ impl Watcher for Heads {
                 for repo in RepoId::ALL {
                     let stored = replica.repo_status(repo).stored;
                     let mut heads = applied(replica, repo);
-                    for (origin, head) in &mut heads {
-                        *head = stored.get(origin).copied().unwrap_or_default().min(*head);
+                    // A relaxed one may have shown what a crash takes back, and with it the reason for
+                    // which something that is durable could be shown.
+                    if fallen(&heads, &stored).is_some() {
+                        let before = self.opened.remove(&(*machine, repo));
+                        heads = before.unwrap_or_default();
                     }
                     if !matches!(how, Down::Crashed | Down::Stopped) {
                         heads.clear();
                     }
-                    heads.retain(|_, head| *head > Sequence(0));
                     self.applied.insert((*machine, repo), heads);
                 }
                 Ok(())
@@ -79,9 +84,11 @@ impl Watcher for Heads {
                 let now = heads.map(|(origin, head)| (*origin, head.sequence));
                 self.follow(*machine, event.repo, now.collect())
             }
-            Note::Saved { .. } | Note::Sent { .. } | Note::Durable { .. } | Note::Alarm { .. } => {
-                Ok(())
-            }
+            Note::Saved { .. }
+            | Note::Sent { .. }
+            | Note::Durable { .. }
+            | Note::Checkpointed { .. }
+            | Note::Alarm { .. } => Ok(()),
         }
     }
 }

@@ -1,16 +1,21 @@
 //! Nothing is told to others, or answered, that is not durable: what a replica says it has, what it
 //! sends, and what it acknowledges is on its disk by then. Only a relaxed replica answers sooner,
-//! and tells its own observers.
+//! and tells its own observers. Nor does a checkpoint ever hold what the journal has not.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use leveret::codec::key;
+use leveret::merge::State;
 use leveret::model::{OriginId, RepoId, Sequence};
 use leveret::replica::{Durability, Message};
 use leveret::storage::Storage;
 
 use super::{Checker, End};
 use crate::world::{Note, Watcher};
+
+/// Bytes of records that are kept of a state on disk.
+const CACHE_BYTES: usize = 4 << 10;
 
 /// See the top of the file.
 #[derive(Default)]
@@ -39,6 +44,24 @@ impl Told {
             *found = sequence;
         }
         there
+    }
+
+    fn checkpointed(&mut self, machine: usize, disk: &Arc<dyn Storage>) -> Result<(), String> {
+        for repo in RepoId::ALL {
+            let state = State::open(repo, disk.clone(), CACHE_BYTES);
+            let state = state.map_err(|error| format!("m{machine}: {error}"))?;
+            for (origin, head) in state.heads().iter() {
+                if !self.has((machine, disk.as_ref()), repo, (*origin, head.sequence)) {
+                    return Err(format!(
+                        "the checkpoint of `{}` on m{machine} has number {} of {origin}, and its \
+                         journal has not",
+                        repo.name(),
+                        head.sequence
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn sent(
@@ -128,6 +151,7 @@ impl Watcher for Told {
                     ))
                 })
             }
+            Note::Checkpointed { machine, disk } => self.checkpointed(*machine, disk),
             Note::Down { .. } | Note::Durable { .. } | Note::Alarm { .. } => Ok(()),
         }
     }

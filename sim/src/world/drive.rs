@@ -205,6 +205,8 @@ impl World {
                     if let Some(replica) = &mut me.replica {
                         replica.checkpointed(now, token);
                     }
+                    let disk = &self.machines[machine].disk.storage();
+                    self.note(&Note::Checkpointed { machine, disk });
                 }
                 Err(StorageError::Full(_)) => {
                     self.tally.meet(Kind::DiskFull);
