@@ -87,7 +87,7 @@ impl Checkers {
             ids.clone(),
             Rc::new(RefCell::new(causality::Causality::default())),
             Rc::new(RefCell::new(events::Events::default())),
-            Rc::new(RefCell::new(bounds::Bounds::default())),
+            Rc::new(RefCell::new(bounds::Bounds)),
             Rc::new(RefCell::new(future::Future::default())),
             Rc::new(RefCell::new(told::Told::default())),
             Rc::new(RefCell::new(blame::Blame::default())),
@@ -133,8 +133,8 @@ impl Checkers {
         all.filter_map(|checker| checker.borrow().mark()).collect()
     }
 
-    /// The faults stop: what is somewhere now must be everywhere in the end.
-    pub fn begin_healing(&self, world: &World) {
+    /// The faults have stopped: what is somewhere now must be everywhere in the end.
+    pub fn take_stock(&self, world: &World) {
         self.durability.borrow_mut().take_stock(world);
     }
 

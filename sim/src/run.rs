@@ -253,8 +253,11 @@ impl Stage {
         loop {
             self.glance(next)?;
             let all_up = self.world.running().len() == self.world.members().len();
+            if all_up {
+                // What was on its way to a disk when the faults stopped counts, too.
+                self.checkers.take_stock(&self.world);
+            }
             if all_up && !stocked {
-                self.checkers.begin_healing(&self.world);
                 stocked = true;
                 end = end.max(begun.after(HEALING_MAX).after(self.lead()));
             }
@@ -263,12 +266,12 @@ impl Stage {
                 self.director.help_strangers(&mut self.world);
             }
             let lag = self.lag();
-            if all_up && stocked && lag.is_none() {
+            if all_up && lag.is_none() && !self.world.is_committing() {
                 break;
             }
             if next >= end {
                 self.world.describe();
-                let lag = lag.unwrap_or_else(|| "not everybody is up".to_owned());
+                let lag = lag.unwrap_or_else(|| "not everybody is up, or at rest".to_owned());
                 return Err(Verdict::Stuck(lag));
             }
             next = next.after(LOOK);

@@ -17,7 +17,6 @@ const FUTURE_MAX: u64 = 1_024;
 const HEADS_MAX: usize = 65_536;
 
 /// See the top of the file.
-#[derive(Default)]
 pub(super) struct Bounds;
 
 fn check(machine: usize, replica: &Replica) -> Result<(), String> {

@@ -2,6 +2,7 @@
 //! no state contains it without that, or comes to it before that.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use leveret::model::{Dependency, OriginId, RepoId, Sequence};
 use leveret::replica::Replica;
@@ -46,11 +47,11 @@ impl Causality {
     /// has to be a part.
     fn causes(&mut self, replica: &Replica, place: Place) -> Result<Vec<Dependency>, String> {
         let (repo, origin, sequence) = place;
-        if !self.named.contains_key(&place) {
+        if let Entry::Vacant(vacant) = self.named.entry(place) {
             let set = replica.journal(repo).change_set(origin, sequence);
             // One that is not durable yet is looked at again in the end.
             if let Some(set) = set.map_err(|error| error.to_string())? {
-                self.named.insert(place, set.dependencies);
+                vacant.insert(set.dependencies);
             }
         }
         let seen = self.seen.get(&place).map_or(&[][..], Vec::as_slice);

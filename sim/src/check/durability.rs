@@ -45,7 +45,7 @@ pub(super) struct Durability {
     disks: BTreeMap<usize, Stored>,
     /// Machines that will find less on their disks than these had.
     lost: BTreeSet<usize>,
-    /// What some machine had stored when the faults stopped.
+    /// What some machine has had stored since the faults stopped.
     stock: Stored,
     excused: u64,
 }
@@ -81,7 +81,7 @@ fn hostile_origins(world: &World) -> BTreeSet<(RepoId, OriginId)> {
 }
 
 impl Durability {
-    /// Takes stock of what is stored anywhere.
+    /// Takes stock of what is stored anywhere, or was before.
     pub(super) fn take_stock(&mut self, world: &World) {
         for machine in world.running() {
             for (place, sequence) in stored(world.replica(machine)).0 {
@@ -114,7 +114,7 @@ impl Durability {
                 let (repo, origin) = place;
                 return Some(format!(
                     "m{machine} has {here} of {origin} in `{}`, of which there were {sequence} \
-                     somewhere when the faults stopped",
+                     somewhere after the faults had stopped",
                     repo.name()
                 ));
             }

@@ -270,6 +270,15 @@ impl World {
         }
     }
 
+    /// Whether a commit is out anywhere.
+    pub(crate) fn is_committing(&self) -> bool {
+        let mut jobs = self
+            .machines
+            .iter()
+            .flat_map(|machine| machine.jobs.values());
+        jobs.any(|job| matches!(job, Job::Commit(..)))
+    }
+
     /// A replica is woken, if it is time.
     pub(super) fn wake(&mut self, machine: usize, life: Life) {
         let now = self.clock(machine);
