@@ -13,6 +13,7 @@ mod future;
 mod heads;
 mod ids;
 mod model;
+mod talk;
 mod told;
 
 use std::cell::RefCell;
@@ -89,6 +90,7 @@ impl Checkers {
             Rc::new(RefCell::new(events::Events::default())),
             Rc::new(RefCell::new(bounds::Bounds)),
             Rc::new(RefCell::new(future::Future::default())),
+            Rc::new(RefCell::new(talk::Talk::default())),
             Rc::new(RefCell::new(told::Told::default())),
             Rc::new(RefCell::new(blame::Blame::default())),
             durability.clone(),

@@ -266,7 +266,7 @@ impl Stage {
                 self.director.help_strangers(&mut self.world);
             }
             let lag = self.lag();
-            if all_up && lag.is_none() && !self.world.is_committing() {
+            if all_up && lag.is_none() && !self.world.is_saving() {
                 break;
             }
             if next >= end {

@@ -81,7 +81,7 @@ fn a_sweep_finds_every_deliberate_fault() {
             continue;
         };
         let (how, reason) = (verdict.name(), verdict.reason());
-        let reason: String = reason.chars().take(90).collect();
+        let reason: String = reason.replace('\n', " ").chars().take(90).collect();
         println!("{name:26} {runs:4} runs, {took:5.1} s, seed {seed:3}, {how}: {reason}");
         let without = Runner::default().run(&options(seed)).verdict;
         assert_eq!(without, Verdict::Good, "seed {seed} without any fault");

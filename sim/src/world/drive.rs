@@ -270,13 +270,13 @@ impl World {
         }
     }
 
-    /// Whether a commit is out anywhere.
-    pub(crate) fn is_committing(&self) -> bool {
-        let mut jobs = self
-            .machines
-            .iter()
-            .flat_map(|machine| machine.jobs.values());
-        jobs.any(|job| matches!(job, Job::Commit(..)))
+    /// Whether a commit is out on any machine that runs, or a session is open.
+    pub(crate) fn is_saving(&self) -> bool {
+        let mut up = self.machines.iter().filter(|machine| machine.is_up());
+        up.any(|machine| {
+            let mut jobs = machine.jobs.values();
+            jobs.any(|job| matches!(job, Job::Commit(..))) || !machine.drafts.is_empty()
+        })
     }
 
     /// A replica is woken, if it is time.
@@ -290,7 +290,7 @@ impl World {
         let Some(replica) = &mut me.replica else {
             return;
         };
-        if replica.next_timeout() <= now {
+        if replica.is_due(now) {
             replica.handle_timeout(now);
             self.trace.step(self.now, machine, "wake", &[]);
         }
