@@ -12,7 +12,7 @@ use leveret_sim::seeds;
 const TRACES: [(u64, &str); 3] = [
     (1, "1a7a5dd2f992517a5e3c5229c94c7ac0"),
     (2, "eae60368bed3744a2ed6008daa86bd8a"),
-    (3, "d59ded5ed9de6bbb2e6656bea11589bb"),
+    (3, "eed311fe08655ddc0e56ff00e0527a0e"),
 ];
 
 /// Kinds that make a run long.
