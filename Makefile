@@ -39,8 +39,9 @@ sim: ## play every run that failed once, and fresh ones for a while (RUNS="--for
 	$(CARGO) run --locked -q -p leveret-sim -- sweep --kept
 	$(CARGO) run --locked -q -p leveret-sim -- sweep $(RUNS) $(ARGS)
 
+# FAULT=NAME in the environment looks for that one alone.
 sim-faults: ## see that the simulator finds every deliberate fault
-	$(CARGO) test --locked -p leveret-sim --features faults --test deliberate -- --include-ignored --nocapture
+	$(CARGO) test --locked --release -p leveret-sim --features faults --test deliberate -- --include-ignored --nocapture
 
 check: ## formatting, lints, the library without its features, the documentation
 	$(CARGO) fmt --all --check

@@ -65,7 +65,7 @@ use ready::Holds;
 use stream::Streams;
 
 /// A step back of the clock is taken for one from so many milliseconds on.
-const STEP_BACK_MS: u64 = 1_000;
+pub(crate) const STEP_BACK_MS: u64 = 1_000;
 
 /// One replica of all repositories of a cluster.
 pub struct Replica {
@@ -163,7 +163,14 @@ impl Replica {
         }
     }
 
-    /// Lets time pass. To be called at [`Replica::next_timeout`] or later.
+    /// Whether [`Replica::handle_timeout`] is to be called now: it is time, or the clock has been set
+    /// back since the last input, so that what was to happen later would wait for too long.
+    pub fn is_due(&self, now: Time) -> bool {
+        self.next_timeout() <= now || now.plus_millis(STEP_BACK_MS) < self.now
+    }
+
+    /// Lets time pass. To be called at [`Replica::next_timeout`] or later, and when the clock has been
+    /// set back ([`Replica::is_due`]).
     pub fn handle_timeout(&mut self, now: Time) {
         self.advance_to(now);
         self.wake_future();

@@ -400,11 +400,17 @@ impl Director {
         self.connect_the_rest(world);
     }
 
-    /// Machines that only knew some that are gone get to know another one.
+    /// Where machines that are gone were all that lay between two others, these get to know each
+    /// other. Nobody else does: whoever was connected by a relay has to be content with it.
     fn connect_the_rest(&self, world: &mut World) {
         let members = world.members();
-        for pair in members.windows(2) {
-            world.introduce(pair[0], pair[1]);
+        let Some(first) = members.first().copied() else {
+            return;
+        };
+        for other in members {
+            if !world.is_linked(first, other) {
+                world.introduce(first, other);
+            }
         }
     }
 

@@ -12,16 +12,21 @@ use std::time::Duration;
 use crate::act::{Director, LEAD_MS_MAX, SETTLED};
 use crate::check::{Checkers, End, Losses, has_converged};
 use crate::plan::{Options, Plan};
-use crate::world::{Micros, Tally, Trace, World};
+use crate::world::{MachineClock, Micros, Tally, Trace, World};
 
-/// Longest time that healing may take, when no clock was ahead.
+/// Longest time that healing may take, and as much more as what was saved is ahead of time.
 pub const HEALING_MAX: Micros = Micros::from_seconds(180);
+/// Time between two looks at what must hold all the time.
+const GLANCE: Micros = Micros::from_seconds(1);
 /// Time between two looks whether everybody has come to the same state.
 const LOOK: Micros = Micros::from_millis(500);
 /// After so many looks, machines that are no members yet are given another token.
 const STRANGERS: u32 = 10;
 /// Time for which nothing may happen any more once they have.
 const REST: Micros = Micros::from_seconds(3);
+
+/// Words of a reason by which two are compared.
+const FINDER_WORDS: usize = 5;
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +59,20 @@ impl Verdict {
             Self::Crash(_) => "crash",
             Self::Stuck(_) => "stuck",
             Self::Wrong(_) => "wrong",
+        }
+    }
+
+    /// Who found it, and what sort of thing it was, so that two failures can be compared: the
+    /// checker if one spoke; otherwise the words, without their numbers, ids and machines.
+    pub fn finder(&self) -> String {
+        let reason = self.reason();
+        match (self, reason.split_once(": ")) {
+            (Self::Wrong(_), Some((checker, _))) => checker.to_owned(),
+            _ => {
+                let plain = |word: &&str| word.chars().all(|c| c.is_ascii_alphabetic());
+                let words = reason.split_whitespace().filter(plain);
+                words.take(FINDER_WORDS).collect::<Vec<_>>().join(" ")
+            }
         }
     }
 
@@ -211,10 +230,42 @@ impl Stage {
     }
 
     fn act_one(&mut self) -> Result<(), Verdict> {
-        match self.pass(self.safety) {
-            true => Ok(()),
-            false => Err(self.found_wrong()),
+        while self.world.now < self.safety {
+            let next = self.world.now.after(GLANCE).min(self.safety);
+            self.glance(next)?;
         }
+        Ok(())
+    }
+
+    /// Lets time pass until `until`, and looks at what must hold all the time.
+    fn glance(&mut self, until: Micros) -> Result<(), Verdict> {
+        if !self.pass(until) {
+            return Err(self.found_wrong());
+        }
+        self.checkers.look(&self.world).map_err(Verdict::Wrong)
+    }
+
+    /// By how much what was saved is ahead of the true time; what is a year ahead or hostile does
+    /// not count.
+    fn lead(&self) -> Micros {
+        let world = &self.world;
+        let ahead = &self.director.ahead;
+        let key = |machine: &usize| world.machines[*machine].identity.public();
+        let odd: Vec<_> = ahead.iter().map(key).collect();
+        let shown = self
+            .checkers
+            .newest(|author| !odd.contains(author) && !world.is_hostile(author));
+        // What was not shown before a crash is known to its author.
+        let clocks = world.running().into_iter();
+        let clocks = clocks.filter(|machine| !ahead.contains(machine)).map(|i| {
+            let clock = world.clock(i);
+            clock.plus_millis(world.replica(i).status(clock).clock_ahead_ms)
+        });
+        let newest = clocks.max().map_or(shown, |time| time.max(shown));
+        let now = MachineClock::default().read(world.now).unix_millis();
+        let lead_ms = newest.unix_millis().saturating_sub(now);
+        // More than a clock was wrong nothing honest may be ahead, nor is it waited for.
+        Micros::from_millis(lead_ms.min(LEAD_MS_MAX + 60_000))
     }
 
     fn found_wrong(&self) -> Verdict {
@@ -226,50 +277,50 @@ impl Stage {
 
     fn act_two(&mut self) -> Result<(), Verdict> {
         self.director.heal(&mut self.world);
-        // What was ahead of time by as much as clocks were wrong is held until it is due.
-        let lead = match self.world.tally.has_wrong_clock() {
-            true => Micros::from_millis(LEAD_MS_MAX + 60_000),
-            false => Micros(0),
-        };
         let begun = self.world.now;
-        let end = begun.after(HEALING_MAX).after(lead);
+        // What is ahead of time is held until it is due.
+        let mut end = begun.after(HEALING_MAX).after(self.lead());
         // Everybody who was down is up after a moment.
         let mut next = begun.after(LOOK);
         let mut stocked = false;
         let mut looks = 0;
         loop {
-            if !self.pass(next) {
-                return Err(self.found_wrong());
-            }
+            self.glance(next)?;
             let all_up = self.world.running().len() == self.world.members().len();
+            if all_up {
+                // What was on its way to a disk when the faults stopped counts, too.
+                self.checkers.take_stock(&self.world);
+            }
             if all_up && !stocked {
-                self.checkers.begin_healing(&self.world);
                 stocked = true;
+                end = end.max(begun.after(HEALING_MAX).after(self.lead()));
             }
             looks += 1;
             if looks % STRANGERS == 0 {
                 self.director.help_strangers(&mut self.world);
             }
             let lag = self.lag();
-            if all_up && stocked && lag.is_none() {
+            if all_up && lag.is_none() && !self.world.is_saving() {
                 break;
             }
             if next >= end {
                 self.world.describe();
-                let lag = lag.unwrap_or_else(|| "not everybody is up".to_owned());
+                let lag = lag.unwrap_or_else(|| "not everybody is up, or at rest".to_owned());
                 return Err(Verdict::Stuck(lag));
             }
             next = next.after(LOOK);
         }
         let rested = self.world.now.after(REST);
-        if !self.pass(rested) {
-            return Err(self.found_wrong());
-        }
+        self.glance(rested)?;
         let end = End {
             world: &self.world,
             ahead: &self.director.ahead,
         };
-        self.checkers.finish(&end).map_err(Verdict::Wrong)
+        let found = self.checkers.finish(&end).map_err(Verdict::Wrong);
+        for mark in self.checkers.marks() {
+            self.world.tally.mark(mark);
+        }
+        found
     }
 
     /// What keeps the machines from being one; nothing if nothing does.

@@ -13,13 +13,14 @@ use crate::sweep::Runner;
 /// Most runs that shrinking takes.
 const RUNS_MAX: usize = 200;
 
-/// Shrinks a run that ended with this verdict. The result ends with one of the same sort.
+/// Shrinks a run that ended with this verdict, when it was played in this way. The result ends with
+/// one of the same sort, that the same checker has found.
 pub fn shrink(options: &Options, verdict: &Verdict, runner: Runner) -> (Options, Verdict) {
     let mut search = Search {
+        runner,
         best: options.clone(),
         verdict: verdict.clone(),
         runs: 0,
-        runner,
     };
     // What was drawn is said, so that it can be changed.
     let plan = Plan::new(options);
@@ -34,10 +35,10 @@ pub fn shrink(options: &Options, verdict: &Verdict, runner: Runner) -> (Options,
 }
 
 struct Search {
+    runner: Runner,
     best: Options,
     verdict: Verdict,
     runs: usize,
-    runner: Runner,
 }
 
 impl Search {
@@ -48,7 +49,8 @@ impl Search {
         }
         self.runs += 1;
         let verdict = self.runner.run(&options).verdict;
-        let same = discriminant(&verdict) == discriminant(&self.verdict);
+        let same = discriminant(&verdict) == discriminant(&self.verdict)
+            && verdict.finder() == self.verdict.finder();
         if same {
             (self.best, self.verdict) = (options, verdict);
         }

@@ -105,6 +105,7 @@ pub const SOMETIMES: &[&str] = &[
     "frame refused",
     "connection closed for bad manners",
     "queue paused a connection",
+    "model compared",
 ];
 
 /// Which runs.

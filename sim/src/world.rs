@@ -30,7 +30,10 @@ use std::sync::Arc;
 
 use leveret::model::{OriginId, PublicKey, RepoId, Sequence, Time};
 use leveret::replica::identity::GoodSeals;
-use leveret::replica::{Alarm, CommitEvent, Founder, Identity, Receipt, Replica, ReplicaConfig};
+use leveret::replica::{
+    Alarm, CommitEvent, Founder, Identity, Message, Receipt, Replica, ReplicaConfig,
+};
+use leveret::storage::{Key, Storage};
 
 pub use clock::MachineClock;
 pub use disk::{Disk, DiskKind};
@@ -64,18 +67,43 @@ pub enum Note<'a> {
         /// The replica as it was.
         replica: &'a Replica,
     },
-    /// A save was answered.
+    /// A save was answered, in whatever repository.
     Saved {
         /// Which machine.
         machine: usize,
         /// The answer.
         receipt: &'a Receipt,
+        /// What is on the machine's disk, or was, as the disk says.
+        disk: &'a dyn Storage,
         /// When it was asked for.
         asked: Micros,
         /// Now.
         now: Micros,
-        /// What its author had seen.
+        /// What its author had seen; nothing if the replica made it by itself.
         seen: &'a [leveret::model::Dependency],
+    },
+    /// A message leaves a replica, for whatever connection.
+    Sent {
+        /// Which machine.
+        machine: usize,
+        /// The message.
+        message: &'a Message,
+        /// What is on the machine's disk, or was, as the disk says.
+        disk: &'a dyn Storage,
+    },
+    /// A disk that does not lie has made records durable.
+    Durable {
+        /// Which machine.
+        machine: usize,
+        /// The records.
+        records: &'a [(Key, Vec<u8>)],
+    },
+    /// A checkpoint is on a machine's disk.
+    Checkpointed {
+        /// Which machine.
+        machine: usize,
+        /// What is on the disk, as the disk says.
+        disk: &'a Arc<dyn Storage>,
     },
     /// A state was published.
     Event {
@@ -83,8 +111,12 @@ pub enum Note<'a> {
         machine: usize,
         /// What is told of it.
         event: &'a CommitEvent,
+        /// What is on the machine's disk, or was, as the disk says.
+        disk: &'a dyn Storage,
         /// Now.
         now: Micros,
+        /// The greatest time that the machine's clock has shown.
+        latest: Time,
         /// The replica.
         replica: &'a Replica,
         /// Origins that hostile members have written by hand.
@@ -96,6 +128,8 @@ pub enum Note<'a> {
         machine: usize,
         /// What.
         alarm: &'a Alarm,
+        /// Whether it is about what a hostile member has written.
+        of_hostile: bool,
     },
 }
 

@@ -26,7 +26,9 @@ use super::observe::Observers;
 use super::store::Store;
 use crate::merge::{Draft, State};
 use crate::model::{OriginId, RepoId, Time};
-use crate::replica::{CheckpointToken, CommitToken, ConnectionId, Message, Receipt, Replica};
+use crate::replica::{
+    CheckpointToken, CommitToken, ConnectionId, Message, Receipt, Replica, STEP_BACK_MS,
+};
 use crate::storage::StorageError;
 
 /// Most inputs that a caller works off before it hands over to the core thread.
@@ -339,19 +341,20 @@ impl Core {
             };
             self.handover.store(false, Ordering::SeqCst);
             let now = clock::now();
-            if engine.next_timeout() <= now {
+            if engine.is_due(now) {
                 engine.timeout(now);
             }
             self.turn(&mut engine, INPUTS_MAX, MESSAGES_MAX);
             drop(engine);
-            if !self.sleep() {
+            if !self.sleep(now) {
                 return;
             }
         }
     }
 
-    /// Waits for work or the next timeout; false when the peer has ended.
-    fn sleep(&self) -> bool {
+    /// Waits for work, the next timeout, or until the clock is set back behind `last`; false when the
+    /// peer has ended.
+    fn sleep(&self, last: Time) -> bool {
         let mut inbox = self.inbox();
         loop {
             if inbox.ended {
@@ -360,7 +363,8 @@ impl Core {
             let waiting =
                 inbox.news.len() + inbox.local.len() + inbox.network.len() > 0 || inbox.summoned;
             let now = clock::now();
-            if waiting || inbox.timeout <= now {
+            let set_back = now.plus_millis(STEP_BACK_MS) < last;
+            if waiting || set_back || inbox.timeout <= now {
                 inbox.summoned = false;
                 return true;
             }

@@ -51,6 +51,11 @@ impl Engine {
         self.replica.next_timeout()
     }
 
+    /// Whether [`Engine::timeout`] is to be called.
+    pub(super) fn is_due(&self, now: Time) -> bool {
+        self.replica.is_due(now)
+    }
+
     /// Whether it was told to close, and nothing is under way any more.
     pub(super) fn is_ended(&self) -> bool {
         self.closing && self.replica.is_closed()

@@ -1,9 +1,10 @@
-//! Everybody comes to the same state: equal applied heads, equal digests, equal trees, equal
-//! conflicts, and nothing that waits.
+//! Everybody comes to the same state: equal heads, equal digests, equal trees, equal conflicts; and
+//! nothing waits that could be applied.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use leveret::model::{OriginId, RepoId, Sequence};
+use leveret::model::{Dependency, OriginId, PublicKey, RepoId, Sequence};
+use leveret::replica::RepoStatus;
 
 use super::{Checker, End};
 use crate::engine::Visible;
@@ -19,14 +20,6 @@ pub(super) struct Convergence;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lag(pub String);
 
-fn applied(end: &End<'_>, machine: usize, repo: RepoId) -> BTreeMap<OriginId, Sequence> {
-    let snapshot = end.world.replica(machine).state(repo).snapshot();
-    let heads = snapshot.heads().iter();
-    heads
-        .map(|(origin, head)| (*origin, head.sequence))
-        .collect()
-}
-
 /// The machines that are compared: those that run, but for one that lives in the future, which
 /// has applied of its own what the others hold back.
 fn compared(end: &End<'_>) -> Vec<usize> {
@@ -35,34 +28,141 @@ fn compared(end: &End<'_>) -> Vec<usize> {
     machines
 }
 
-/// Whether all have applied the same, and if not, who lags.
+/// How one repository stands everywhere.
+struct Standing<'a> {
+    end: &'a End<'a>,
+    repo: RepoId,
+    machines: Vec<(usize, RepoStatus)>,
+    /// What is stored on any machine that runs, those of the future too.
+    anywhere: BTreeMap<OriginId, Sequence>,
+    /// Keys of machines that live in the future.
+    ahead: BTreeSet<PublicKey>,
+}
+
+impl<'a> Standing<'a> {
+    fn new(end: &'a End<'a>, repo: RepoId) -> Self {
+        let world = end.world;
+        let status = |machine: usize| world.replica(machine).repo_status(repo);
+        let mut anywhere: BTreeMap<OriginId, Sequence> = BTreeMap::new();
+        for machine in world.running() {
+            for (origin, sequence) in status(machine).stored {
+                let most = anywhere.entry(origin).or_default();
+                *most = sequence.max(*most);
+            }
+        }
+        let machines = compared(end).into_iter().map(|i| (i, status(i))).collect();
+        let key = |machine: &usize| world.machines[*machine].identity.public();
+        Self {
+            end,
+            repo,
+            machines,
+            anywhere,
+            ahead: end.ahead.iter().map(key).collect(),
+        }
+    }
+
+    /// Whether an origin is of somebody whose word does not count: hostile, or far in the future.
+    fn is_odd(&self, status: &RepoStatus, origin: OriginId) -> bool {
+        let author = status.authors.get(&origin);
+        author.is_some_and(|key| self.end.world.is_hostile(key) || self.ahead.contains(key))
+    }
+
+    /// All have stored and applied the same.
+    fn same(&self) -> Result<(), Lag> {
+        let Some(((first, expected), others)) = self.machines.split_first() else {
+            return Ok(());
+        };
+        for (other, found) in others {
+            let origins = expected.stored.keys().chain(found.stored.keys());
+            for origin in origins.chain(found.applied.keys()) {
+                let applied = (expected.applied.get(origin), found.applied.get(origin));
+                let stored = (expected.stored.get(origin), found.stored.get(origin));
+                // Of what is ahead of time or of a hostile member not all is kept.
+                let odd = self.is_odd(expected, *origin) || self.is_odd(found, *origin);
+                let (what, (here, there)) = match () {
+                    () if applied.0 != applied.1 => ("applied", applied),
+                    () if stored.0 != stored.1 && !odd => ("stored", stored),
+                    () => continue,
+                };
+                return Err(Lag(format!(
+                    "m{first} has {what} {:?} of {origin} in `{}`, and m{other} {:?}",
+                    here.map(|s| s.0),
+                    self.repo.name(),
+                    there.map(|s| s.0),
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing waits that could be applied.
+    fn nothing_waits(&self) -> Result<(), Lag> {
+        for (machine, status) in &self.machines {
+            for origin in status.stored.keys() {
+                let mut looked_at = BTreeSet::new();
+                if !self.may_wait(*machine, status, *origin, &mut looked_at) {
+                    return Err(Lag(format!(
+                        "m{machine} has stored {} of {origin} in `{}` and applied {:?}, and \
+                         nothing is lacking",
+                        status.stored[origin],
+                        self.repo.name(),
+                        status.applied.get(origin).map(|s| s.0),
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether what a machine has stored of an origin is applied, or rightly not: it is odd, or what
+    /// the next one depends on is lost, or waits itself.
+    fn may_wait(
+        &self,
+        machine: usize,
+        status: &RepoStatus,
+        origin: OriginId,
+        looked_at: &mut BTreeSet<OriginId>,
+    ) -> bool {
+        let stored = status.stored.get(&origin).copied().unwrap_or_default();
+        let applied = |origin: OriginId| status.applied.get(&origin).copied().unwrap_or_default();
+        if applied(origin) >= stored || self.is_odd(status, origin) {
+            return true;
+        }
+        let journal = self.end.world.replica(machine).journal(self.repo);
+        let next = journal.change_set(origin, applied(origin).next());
+        let set = next.expect("a store in memory can be read");
+        let Some(set) = set else {
+            return false;
+        };
+        let waits = |on: &Dependency, looked_at: &mut BTreeSet<OriginId>| {
+            if applied(on.origin) >= on.sequence {
+                return false;
+            }
+            let most = self.anywhere.get(&on.origin).copied().unwrap_or_default();
+            let here = status.stored.get(&on.origin).copied().unwrap_or_default();
+            let ended = status.quarantined.contains(&on.origin);
+            if most < on.sequence {
+                // Nobody has it any more; of an origin that has ended that is as it should be.
+                return !(ended && applied(on.origin) == here);
+            }
+            self.is_odd(status, on.origin)
+                || (here >= on.sequence
+                    && looked_at.insert(on.origin)
+                    && self.may_wait(machine, status, on.origin, looked_at))
+        };
+        set.dependencies.iter().any(|on| waits(on, looked_at))
+    }
+}
+
+/// Whether all have applied the same, which is all that can be, and if not, who lags.
 ///
 /// # Errors
-/// Where two of them differ.
+/// Where two of them differ, or what somebody has not applied.
 pub fn has_converged(end: &End<'_>) -> Result<(), Lag> {
-    let machines = compared(end);
-    let Some((first, others)) = machines.split_first() else {
-        return Ok(());
-    };
     for repo in RepoId::ALL {
-        let expected = applied(end, *first, repo);
-        for other in others {
-            let found = applied(end, *other, repo);
-            if found == expected {
-                continue;
-            }
-            let origins = expected.keys().chain(found.keys());
-            let differs = origins
-                .copied()
-                .find(|origin| expected.get(origin) != found.get(origin));
-            let origin = differs.expect("they differ");
-            return Err(Lag(format!(
-                "m{first} has applied {:?} of {origin} in `{}`, and m{other} {:?}",
-                expected.get(&origin).map(|s| s.0),
-                repo.name(),
-                found.get(&origin).map(|s| s.0),
-            )));
-        }
+        let standing = Standing::new(end, repo);
+        standing.same()?;
+        standing.nothing_waits()?;
     }
     Ok(())
 }
@@ -73,6 +173,7 @@ impl Watcher for Convergence {
             Note::Alarm {
                 machine,
                 alarm: leveret::replica::Alarm::Digest { .. },
+                ..
             } => Err(format!(
                 "m{machine} met another with equal heads and an unequal digest"
             )),

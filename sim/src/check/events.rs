@@ -135,7 +135,11 @@ impl Watcher for Events {
             Note::Down {
                 machine, replica, ..
             } => self.compare(*machine, replica, OFTEN_NODES_MAX, &mut None),
-            Note::Saved { .. } | Note::Alarm { .. } => Ok(()),
+            Note::Saved { .. }
+            | Note::Sent { .. }
+            | Note::Durable { .. }
+            | Note::Checkpointed { .. }
+            | Note::Alarm { .. } => Ok(()),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Heads never fall: what a state contains it goes on containing, and what a disk has stored is
-//! there in the next life, unless somebody took it away, or its author broke the rules (M17).
+//! Heads never fall: what a published state contains it goes on containing, and so does that of the
+//! machine's next life, unless a crash could take it back or its author broke the rules (M17).
 
 use std::collections::BTreeMap;
 
@@ -14,15 +14,15 @@ type Applied = BTreeMap<OriginId, Sequence>;
 /// See the top of the file.
 #[derive(Default)]
 pub(super) struct Heads {
-    /// What the state of each machine had, by repository.
+    /// What the published state of each machine has, or had durably when it went down, by
+    /// repository.
     applied: BTreeMap<(usize, RepoId), Applied>,
-    /// What each machine had stored when it went down.
-    stored: BTreeMap<(usize, RepoId), Applied>,
+    /// What it had when its life began.
+    opened: BTreeMap<(usize, RepoId), Applied>,
 }
 
-fn stored(replica: &Replica) -> Vec<(RepoId, Applied)> {
-    let stored = |repo| (repo, replica.repo_status(repo).stored);
-    RepoId::ALL.into_iter().map(stored).collect()
+fn applied(replica: &Replica, repo: RepoId) -> Applied {
+    replica.repo_status(repo).applied
 }
 
 fn fallen(before: &Applied, now: &Applied) -> Option<(OriginId, Sequence)> {
@@ -31,53 +31,64 @@ fn fallen(before: &Applied, now: &Applied) -> Option<(OriginId, Sequence)> {
     found.map(|(origin, sequence)| (*origin, *sequence))
 }
 
+impl Heads {
+    /// A published state is there now in place of another one.
+    fn follow(&mut self, machine: usize, repo: RepoId, now: Applied) -> Result<(), String> {
+        let before = self.applied.entry((machine, repo)).or_default();
+        if let Some((origin, sequence)) = fallen(before, &now) {
+            return Err(format!(
+                "m{machine} had applied {sequence} of {origin} in `{}`, and has {:?} now",
+                repo.name(),
+                now.get(&origin).map(|s| s.0)
+            ));
+        }
+        *before = now;
+        Ok(())
+    }
+}
+
 impl Watcher for Heads {
     fn note(&mut self, note: &Note<'_>) -> Result<(), String> {
         match note {
-            Note::Opened { machine, replica } => {
-                for (repo, now) in stored(replica) {
-                    let mut before = self.stored.remove(&(*machine, repo)).unwrap_or_default();
-                    let quarantined = replica.repo_status(repo).quarantined;
-                    before.retain(|origin, _| !quarantined.contains(origin));
-                    if let Some((origin, sequence)) = fallen(&before, &now) {
-                        return Err(format!(
-                            "m{machine} had stored {sequence} of {origin} in `{}`, and has it no \
-                             more after it was started again",
-                            repo.name()
-                        ));
-                    }
-                    self.applied.insert((*machine, repo), Applied::new());
+            Note::Opened { machine, replica } => RepoId::ALL.into_iter().try_for_each(|repo| {
+                let status = replica.repo_status(repo);
+                if let Some(before) = self.applied.get_mut(&(*machine, repo)) {
+                    before.retain(|origin, _| !status.quarantined.contains(origin));
                 }
-                Ok(())
-            }
+                self.opened.insert((*machine, repo), status.applied.clone());
+                self.follow(*machine, repo, status.applied)
+            }),
             Note::Down {
                 machine,
                 how,
                 replica,
             } => {
-                for (repo, heads) in stored(replica) {
-                    let kept = matches!(how, Down::Crashed | Down::Stopped);
-                    let heads = if kept { heads } else { Applied::new() };
-                    self.stored.insert((*machine, repo), heads);
+                for repo in RepoId::ALL {
+                    let stored = replica.repo_status(repo).stored;
+                    let mut heads = applied(replica, repo);
+                    // A relaxed one may have shown what a crash takes back, and with it the reason for
+                    // which something that is durable could be shown.
+                    if fallen(&heads, &stored).is_some() {
+                        let before = self.opened.remove(&(*machine, repo));
+                        heads = before.unwrap_or_default();
+                    }
+                    if !matches!(how, Down::Crashed | Down::Stopped) {
+                        heads.clear();
+                    }
+                    self.applied.insert((*machine, repo), heads);
                 }
                 Ok(())
             }
             Note::Event { machine, event, .. } => {
                 let heads = event.snapshot.heads().iter();
-                let now: Applied = heads
-                    .map(|(origin, head)| (*origin, head.sequence))
-                    .collect();
-                let before = self.applied.entry((*machine, event.repo)).or_default();
-                if let Some((origin, sequence)) = fallen(before, &now) {
-                    return Err(format!(
-                        "m{machine} had applied {sequence} of {origin} in `{}`, and has not any more",
-                        event.repo.name()
-                    ));
-                }
-                *before = now;
-                Ok(())
+                let now = heads.map(|(origin, head)| (*origin, head.sequence));
+                self.follow(*machine, event.repo, now.collect())
             }
-            Note::Saved { .. } | Note::Alarm { .. } => Ok(()),
+            Note::Saved { .. }
+            | Note::Sent { .. }
+            | Note::Durable { .. }
+            | Note::Checkpointed { .. }
+            | Note::Alarm { .. } => Ok(()),
         }
     }
 }
@@ -87,7 +98,12 @@ impl Checker for Heads {
         "heads"
     }
 
-    fn finish(&mut self, _: &End<'_>) -> Result<(), String> {
+    fn finish(&mut self, end: &End<'_>) -> Result<(), String> {
+        for machine in end.world.running() {
+            for repo in RepoId::ALL {
+                self.follow(machine, repo, applied(end.world.replica(machine), repo))?;
+            }
+        }
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use leveret::model::{ChangeSetId, OriginId, RepoId, Sequence};
+use leveret::model::{ChangeSetId, OriginId, PublicKey, RepoId, Sequence, Time};
 
 use super::{Checker, End};
 use crate::world::{Note, Watcher};
@@ -13,11 +13,21 @@ use crate::world::{Note, Watcher};
 pub(super) struct Ids {
     /// Every change set that was seen in an event or an answer.
     ids: BTreeMap<(RepoId, OriginId, Sequence), ChangeSetId>,
+    /// The only place of each id.
+    places: BTreeMap<ChangeSetId, (RepoId, Sequence)>,
+    /// The greatest time of each author.
+    newest: BTreeMap<PublicKey, Time>,
     /// Numbers that were answered, each once.
     answered: BTreeSet<(RepoId, OriginId, Sequence)>,
 }
 
 impl Ids {
+    /// The greatest time that was shown of those authors that count.
+    pub(super) fn newest(&self, counts: impl Fn(&PublicKey) -> bool) -> Time {
+        let times = self.newest.iter().filter(|(author, _)| counts(author));
+        times.map(|(_, time)| *time).max().unwrap_or(Time(0))
+    }
+
     fn learn(&mut self, repo: RepoId, sequence: Sequence, id: ChangeSetId) -> Result<(), String> {
         let place = (repo, id.origin, sequence);
         if let Some(known) = self.ids.get(&place) {
@@ -36,6 +46,12 @@ impl Ids {
         }
         if self.ids.get(&after).is_some_and(|after| *after <= id) {
             return Err(format!("{id} is not below the one after it"));
+        }
+        if let Some((repo, other)) = self.places.insert(id, (repo, sequence)) {
+            return Err(format!(
+                "{id} is number {sequence}, and number {other} in `{}`",
+                repo.name()
+            ));
         }
         self.ids.insert(place, id);
         Ok(())
@@ -63,12 +79,19 @@ impl Watcher for Ids {
                 Ok(())
             }
             // Whoever writes by hand gives one number to many.
-            Note::Event { event, hostile, .. } => event
-                .change_sets
-                .iter()
-                .filter(|set| !hostile.contains(&set.id.origin))
-                .try_for_each(|set| self.learn(event.repo, set.sequence, set.id)),
-            Note::Opened { .. } | Note::Down { .. } | Note::Alarm { .. } => Ok(()),
+            Note::Event { event, hostile, .. } => {
+                let honest = event
+                    .change_sets
+                    .iter()
+                    .filter(|set| !hostile.contains(&set.id.origin));
+                for set in honest {
+                    let newest = self.newest.entry(set.author).or_insert(Time(0));
+                    *newest = set.id.time.max(*newest);
+                    self.learn(event.repo, set.sequence, set.id)?;
+                }
+                Ok(())
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -18,8 +18,14 @@ const DEPTH_MAX: usize = 100;
 /// Runs of more operations are not folded.
 const OPERATIONS_MAX: usize = 1_000;
 
+/// The mark of a run that was small enough.
+const COMPARED: &str = "model compared";
+
 /// See the top of the file.
-pub(super) struct Model;
+#[derive(Default)]
+pub(super) struct Model {
+    compared: bool,
+}
 
 /// Everything that a replica has applied of `main`; nothing if that is too much, or if something
 /// depends on what is not there (a fork's lost part).
@@ -62,6 +68,10 @@ impl Checker for Model {
         "model"
     }
 
+    fn mark(&self) -> Option<&'static str> {
+        self.compared.then_some(COMPARED)
+    }
+
     fn finish(&mut self, end: &End<'_>) -> Result<(), String> {
         let mut machines = end.world.running().into_iter();
         let Some(machine) = machines.find(|machine| !end.ahead.contains(machine)) else {
@@ -79,6 +89,7 @@ impl Checker for Model {
         let sets: Vec<_> = history.iter().map(|set| to_spec(set)).collect();
         let fold = fold(&sets);
         let found = Observation::of_visible(&visible, &snapshot, nodes_of(&fold));
+        self.compared = true;
         match found.first_difference(&Observation::of_model(&fold)) {
             None => Ok(()),
             Some(difference) => Err(format!("m{machine}: {difference}")),

@@ -17,7 +17,8 @@ use crate::chance::Chance;
 const BARRIER_US_MAX: u64 = 3_000;
 /// Shortest.
 const BARRIER_US_MIN: u64 = 100;
-/// Longest time that a checkpoint takes, in microseconds.
+/// Longest time that a checkpoint takes until it is durable, in microseconds. A small one takes no
+/// longer than a commit, and can overtake one.
 const CHECKPOINT_US_MAX: u64 = 50_000;
 
 /// What the disks of a run are.
@@ -134,7 +135,7 @@ impl Disk {
 
     /// How long the next checkpoint takes, in microseconds.
     pub fn checkpoint_us(&self, chance: &mut Chance) -> u64 {
-        chance.within(BARRIER_US_MAX, CHECKPOINT_US_MAX) * self.slow
+        chance.spread(BARRIER_US_MIN, CHECKPOINT_US_MAX) * self.slow
     }
 
     /// Makes journal records durable.

@@ -3,7 +3,7 @@
 use leveret::merge::Draft;
 use leveret::model::RepoId;
 use leveret::replica::{Alarm, Output, SaveError};
-use leveret::storage::{Change, StorageError};
+use leveret::storage::{Change, Key, StorageError};
 
 use super::machine::{CrashAt, Down, Job, Life, Pending};
 use super::queue::Micros;
@@ -18,6 +18,9 @@ const CHECKPOINT_PAUSE: Micros = Micros::from_seconds(2);
 impl World {
     /// Carries out what a replica puts out, and plans when it is woken.
     pub(crate) fn drain(&mut self, machine: usize) {
+        let clock = self.clock(machine);
+        let me = &mut self.machines[machine];
+        me.latest = me.latest.max(clock);
         while let Some(replica) = &mut self.machines[machine].replica {
             let Some(output) = replica.poll_output() else {
                 break;
@@ -32,7 +35,15 @@ impl World {
 
     fn carry_out(&mut self, machine: usize, output: Output) {
         match output {
-            Output::Send { to, message } => self.send(machine, to, &message),
+            Output::Send { to, message } => {
+                let disk = self.machines[machine].disk.storage();
+                self.note(&Note::Sent {
+                    machine,
+                    message: &message,
+                    disk: disk.as_ref(),
+                });
+                self.send(machine, to, &message);
+            }
             Output::Commit { token, records } => {
                 let takes = self.machines[machine].disk.commit_us(&mut self.chance);
                 self.disk_job(machine, takes, Job::Commit(token, records));
@@ -46,21 +57,25 @@ impl World {
                 let _ = self.machines[machine].disk.witness(&mark);
             }
             Output::Saved { ticket, receipt } => {
-                let pending = self.machines[machine].saves.remove(&ticket);
-                if receipt.repo != RepoId::MAIN {
-                    return;
-                }
-                let Some(Pending { asked, seen }) = pending else {
-                    return;
-                };
-                self.trace
-                    .line(self.now, machine, format_args!("saved {}", receipt.id));
-                self.trace
-                    .step(self.now, machine, "saved", &receipt.id.to_bytes());
                 let now = self.now;
+                // What a replica saves by itself, as when it lets somebody in, nobody asked for.
+                let itself = || Pending {
+                    asked: now,
+                    seen: Vec::new(),
+                };
+                let pending = self.machines[machine].saves.remove(&ticket);
+                let Pending { asked, seen } = pending.unwrap_or_else(itself);
+                if receipt.repo == RepoId::MAIN {
+                    self.trace
+                        .line(now, machine, format_args!("saved {}", receipt.id));
+                    self.trace
+                        .step(now, machine, "saved", &receipt.id.to_bytes());
+                }
+                let disk = self.machines[machine].disk.storage();
                 self.note(&Note::Saved {
                     machine,
                     receipt: &receipt,
+                    disk: disk.as_ref(),
                     asked,
                     now,
                     seen: &seen,
@@ -89,10 +104,13 @@ impl World {
                 };
                 let now = self.now;
                 let hostile = std::mem::take(&mut self.hostile_origins);
+                let disk = self.machines[machine].disk.storage();
                 self.note(&Note::Event {
                     machine,
                     event: &event,
+                    disk: disk.as_ref(),
                     now,
+                    latest: self.machines[machine].latest,
                     replica: &replica,
                     hostile: &hostile,
                 });
@@ -126,7 +144,17 @@ impl World {
             // It says what it likes.
             return;
         }
-        self.note(&Note::Alarm { machine, alarm });
+        let of_hostile = match alarm {
+            Alarm::Fork { author, .. }
+            | Alarm::Invalid { author, .. }
+            | Alarm::Future { author, .. } => self.is_hostile(author),
+            _ => false,
+        };
+        self.note(&Note::Alarm {
+            machine,
+            alarm,
+            of_hostile,
+        });
     }
 
     fn disk_job(&mut self, machine: usize, takes: u64, job: Job) {
@@ -176,7 +204,8 @@ impl World {
                 }
                 match me.disk.append(&records) {
                     Ok(()) => {
-                        if let Some(replica) = &mut me.replica {
+                        self.note_durable(machine, &records);
+                        if let Some(replica) = &mut self.machines[machine].replica {
                             replica.committed(now, token);
                         }
                     }
@@ -191,6 +220,8 @@ impl World {
                     if let Some(replica) = &mut me.replica {
                         replica.checkpointed(now, token);
                     }
+                    let disk = &self.machines[machine].disk.storage();
+                    self.note(&Note::Checkpointed { machine, disk });
                 }
                 Err(StorageError::Full(_)) => {
                     self.tally.meet(Kind::DiskFull);
@@ -201,6 +232,12 @@ impl World {
             },
         }
         self.drain(machine);
+    }
+
+    fn note_durable(&mut self, machine: usize, records: &[(Key, Vec<u8>)]) {
+        if !self.machines[machine].disk.is_lying() {
+            self.note(&Note::Durable { machine, records });
+        }
     }
 
     fn crash_at(&mut self, machine: usize, at: CrashAt, records: &[(Vec<u8>, Vec<u8>)]) {
@@ -215,7 +252,9 @@ impl World {
             CrashAt::After => {
                 self.crash_met(Kind::Crash, "crash after a commit");
                 // Whether it is durable or refused: nobody hears of it.
-                let _ = self.machines[machine].disk.append(records);
+                if self.machines[machine].disk.append(records).is_ok() {
+                    self.note_durable(machine, records);
+                }
             }
             CrashAt::Checkpoint { .. } => unreachable!("it falls on no commit"),
         }
@@ -266,6 +305,15 @@ impl World {
         }
     }
 
+    /// Whether a commit is out on any machine that runs, or a session is open.
+    pub(crate) fn is_saving(&self) -> bool {
+        let mut up = self.machines.iter().filter(|machine| machine.is_up());
+        up.any(|machine| {
+            let mut jobs = machine.jobs.values();
+            jobs.any(|job| matches!(job, Job::Commit(..))) || !machine.drafts.is_empty()
+        })
+    }
+
     /// A replica is woken, if it is time.
     pub(super) fn wake(&mut self, machine: usize, life: Life) {
         let now = self.clock(machine);
@@ -277,7 +325,7 @@ impl World {
         let Some(replica) = &mut me.replica else {
             return;
         };
-        if replica.next_timeout() <= now {
+        if replica.is_due(now) {
             replica.handle_timeout(now);
             self.trace.step(self.now, machine, "wake", &[]);
         }

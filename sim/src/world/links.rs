@@ -1,6 +1,8 @@
 //! Connections: who dials whom, what cuts them and slows them down, how they end. What goes over
 //! them is in `frames`.
 
+use std::collections::BTreeSet;
+
 use leveret::replica::ConnectionId;
 
 use super::machine::{Life, Role};
@@ -51,6 +53,20 @@ impl World {
         }
         self.machines[b].neighbours.insert(a);
         self.dial_soon(a, b, 0);
+    }
+
+    /// Whether members that know one another link two machines.
+    pub(crate) fn is_linked(&self, a: usize, b: usize) -> bool {
+        let mut found = BTreeSet::from([a]);
+        let mut next = vec![a];
+        while let Some(at) = next.pop() {
+            for other in &self.machines[at].neighbours {
+                if self.machines[*other].is_member() && found.insert(*other) {
+                    next.push(*other);
+                }
+            }
+        }
+        found.contains(&b)
     }
 
     pub(super) fn dial_soon(&mut self, a: usize, b: usize, attempt: u32) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use leveret::merge::Draft;
-use leveret::model::Dependency;
+use leveret::model::{Dependency, Time};
 use leveret::replica::{
     CheckpointToken, CommitToken, ConnectionId, Identity, Replica, ReplicaConfig, Ticket,
 };
@@ -76,6 +76,8 @@ pub struct Machine {
     /// Set while it is down on purpose: nobody starts it before it is told to.
     pub(super) kept_down: bool,
     pub(super) life: Life,
+    /// The greatest time that its clock has shown to leveret.
+    pub(super) latest: Time,
     /// When it will be woken.
     pub(super) wakes: Option<Micros>,
     /// Its ends of connections.
@@ -139,6 +141,7 @@ impl Machine {
             replica: None,
             kept_down: false,
             life: Life(0),
+            latest: Time(0),
             wakes: None,
             links: BTreeMap::new(),
             jobs: BTreeMap::new(),

@@ -31,12 +31,6 @@ impl Tally {
         *self.kinds.entry(kind).or_default() += 1;
     }
 
-    /// Whether a clock was wrong at any time.
-    pub(crate) fn has_wrong_clock(&self) -> bool {
-        let wrong = [Kind::Skew, Kind::Drift, Kind::JumpForward, Kind::YearAhead];
-        wrong.iter().any(|kind| self.kinds.contains_key(kind))
-    }
-
     /// Adds what another run met.
     pub fn add(&mut self, other: &Self) {
         for (kind, times) in &other.kinds {

@@ -1,5 +1,5 @@
 use super::world::{Weather, World};
-use crate::model::{RepoId, Value};
+use crate::model::{RepoId, Time, Value};
 use crate::replica::Message;
 
 #[test]
@@ -286,4 +286,17 @@ pub(super) fn a_clock_that_is_set_back_does_not_stop_the_talk() {
     let ticks = world.replica(1).counters.ticks;
     world.run(5_000);
     assert!(world.replica(1).counters.ticks > ticks + 2);
+}
+
+#[test]
+fn a_replica_is_due_as_soon_as_its_clock_has_been_set_back() {
+    let mut world = World::members(2, 13);
+    world.connect(0, 1);
+    world.run(2_000);
+    let replica = world.replica(1);
+    let (now, next) = (replica.now, replica.next_timeout());
+    assert_eq!(replica.is_due(now), next <= now);
+    let before = Time(now.0 - Time(0).plus_millis(600_000).0);
+    assert!(before < next, "nothing would happen for ten minutes");
+    assert!(replica.is_due(before));
 }

@@ -122,7 +122,7 @@ impl Watcher for Witness {
     fn note(&mut self, note: &Note<'_>) -> Result<(), String> {
         let seen = &mut *self.0.borrow_mut();
         match note {
-            Note::Saved { receipt, asked, .. } => {
+            Note::Saved { receipt, asked, .. } if receipt.repo == RepoId::MAIN => {
                 let place = (receipt.id.origin, receipt.sequence);
                 seen.sets.entry(place).or_default().asked = Some(*asked);
             }
