@@ -301,7 +301,12 @@ impl Stage {
             }
             let lag = self.lag();
             if all_up && lag.is_none() && !self.world.is_saving() {
-                break;
+                // A chain that has ended may have been found out only now.
+                self.glance(self.world.now.after(REST))?;
+                if self.lag().is_none() && !self.world.is_saving() {
+                    break;
+                }
+                next = self.world.now;
             }
             if next >= end {
                 self.world.describe();
@@ -310,8 +315,6 @@ impl Stage {
             }
             next = next.after(LOOK);
         }
-        let rested = self.world.now.after(REST);
-        self.glance(rested)?;
         let end = End {
             world: &self.world,
             ahead: &self.director.ahead,
