@@ -38,7 +38,7 @@ struct Link {
 enum Refusal {
     /// The sender's fault.
     Sender(String),
-    /// Nobody's: this program is too old for it.
+    /// This program seems to be too old for it.
     Format,
 }
 
@@ -261,7 +261,7 @@ impl Replica {
         }
         if !self.membership.is_known(&author) {
             self.counters.dropped += links.len() as u64;
-            self.refuse_for_now(repo_id, origin, Some(author));
+            self.refuse_for_now(repo_id, origin, author);
             return false;
         }
         if self.on_their_way() > BATCH_BYTES_MAX {
@@ -368,7 +368,7 @@ impl Replica {
     fn refuse(&mut self, from: ConnectionId, repo: RepoId, origin: OriginId, refusal: Refusal) {
         match refusal {
             Refusal::Sender(reason) => self.close_for(from, reason),
-            Refusal::Format => self.refuse_for_now(repo, origin, None),
+            Refusal::Format => self.leave_unread(repo, origin),
         }
     }
 

@@ -133,6 +133,9 @@ pub(super) struct Gossip {
     missing: BTreeMap<(RepoId, OriginId), Missing>,
     /// Of streams that have been looked for: a number that nobody has told to have more than.
     most: BTreeMap<(RepoId, OriginId), Sequence>,
+    /// Streams of which something came in a format that is not known here, and until when they are
+    /// left alone.
+    unread: BTreeMap<(RepoId, OriginId), Time>,
     next_tick: Time,
     /// Applied heads for which a difference of digests has been told.
     alarmed: BTreeMap<RepoId, [u8; 16]>,
@@ -145,6 +148,7 @@ impl Gossip {
         for missing in self.missing.values_mut() {
             missing.clock_set_back(now);
         }
+        self.unread.clear();
     }
 }
 

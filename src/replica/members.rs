@@ -65,9 +65,8 @@ pub enum JoinCheck {
 pub(super) struct Membership {
     /// Keys from which chains are taken.
     known: BTreeSet<PublicKey>,
-    /// Origins of which nothing is taken for now: their key is not known yet, or (without a key)
-    /// they need a later version of this program.
-    refused: BTreeMap<(RepoId, OriginId), Option<PublicKey>>,
+    /// Origins of which nothing is taken for now, since their key is not known yet.
+    refused: BTreeMap<(RepoId, OriginId), PublicKey>,
     /// The members as of the published state.
     members: Vec<Member>,
     /// Whether `members` is to be read again.
@@ -387,7 +386,7 @@ impl Replica {
         let again: Vec<_> = membership
             .refused
             .iter()
-            .filter(|(_, key)| key.is_some_and(|key| known.contains(&key)))
+            .filter(|(_, key)| known.contains(key))
             .map(|(place, _)| *place)
             .collect();
         for (repo, origin) in again {
@@ -396,14 +395,9 @@ impl Replica {
         }
     }
 
-    /// Takes nothing of an origin for now.
-    pub(super) fn refuse_for_now(
-        &mut self,
-        repo: RepoId,
-        origin: OriginId,
-        author: Option<PublicKey>,
-    ) {
-        self.counters.not_members += u64::from(author.is_some());
+    /// Takes nothing of an origin until its author is known.
+    pub(super) fn refuse_for_now(&mut self, repo: RepoId, origin: OriginId, author: PublicKey) {
+        self.counters.not_members += 1;
         if self.membership.refused.len() < REFUSED_MAX {
             self.membership.refused.insert((repo, origin), author);
         }

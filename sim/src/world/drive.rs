@@ -1,7 +1,7 @@
 //! What the driver of a replica does: carries out what it puts out, and wakes it in time.
 
 use leveret::merge::Draft;
-use leveret::model::RepoId;
+use leveret::model::{OriginId, RepoId, Sequence};
 use leveret::replica::{Alarm, Output, SaveError};
 use leveret::storage::{Change, Key, StorageError};
 
@@ -145,9 +145,17 @@ impl World {
             return;
         }
         let of_hostile = match alarm {
-            Alarm::Fork { author, .. }
-            | Alarm::Invalid { author, .. }
-            | Alarm::Future { author, .. } => self.is_hostile(author),
+            Alarm::Invalid {
+                author,
+                repo,
+                origin,
+                sequence,
+                ..
+            } => {
+                self.is_hostile(author)
+                    || self.builds_on_hostile(machine, *repo, *origin, *sequence)
+            }
+            Alarm::Fork { author, .. } | Alarm::Future { author, .. } => self.is_hostile(author),
             _ => false,
         };
         self.note(&Note::Alarm {
@@ -155,6 +163,26 @@ impl World {
             alarm,
             of_hostile,
         });
+    }
+
+    /// Whether a change set names one of a hostile author, who may have shown its own author another
+    /// one under that number.
+    fn builds_on_hostile(
+        &self,
+        machine: usize,
+        repo: RepoId,
+        origin: OriginId,
+        sequence: Sequence,
+    ) -> bool {
+        let replica = self.machines[machine].replica.as_ref();
+        let set = replica.and_then(|replica| {
+            let found = replica.journal(repo).change_set(origin, sequence);
+            found.expect("a store in memory can be read")
+        });
+        set.is_some_and(|set| {
+            let mut on = set.dependencies.iter();
+            on.any(|on| self.hostile_origins.contains(&on.origin))
+        })
     }
 
     fn disk_job(&mut self, machine: usize, takes: u64, job: Job) {

@@ -20,6 +20,11 @@ const WANT_TIMEOUT_MS: u64 = 5_000;
 /// After a request that did not help, the next one waits this long, in milliseconds.
 const RETRY_MS: u64 = 500;
 
+/// A stream of which something came in a format that is not known here is left alone for so long, in
+/// milliseconds. It may have been the format's version alone that came wrong, before any seal could be
+/// looked at.
+const UNREAD_MS: u64 = 30_000;
+
 /// A stream of which somebody has more.
 pub(super) struct Missing {
     /// Not asked for before.
@@ -69,12 +74,23 @@ impl Replica {
 
     /// Whether there is more to be taken of a stream, up to a number.
     fn lacks(&self, repo: RepoId, origin: OriginId, sequence: Sequence) -> bool {
-        if self.membership.is_refused(repo, origin) {
+        let unread = self.gossip.unread.get(&(repo, origin));
+        if self.membership.is_refused(repo, origin) || unread.is_some_and(|end| self.now < *end) {
             return false;
         }
         match self.repo(repo).streams.get(&origin) {
             Some(stream) => !stream.full && stream.tip.sequence < stream.within(sequence),
             None => sequence > Sequence(0),
+        }
+    }
+
+    /// Asks for nothing more of a stream for a while.
+    pub(in crate::replica) fn leave_unread(&mut self, repo: RepoId, origin: OriginId) {
+        let end = self.now.plus_millis(UNREAD_MS);
+        let unread = &mut self.gossip.unread;
+        unread.retain(|_, end| self.now < *end);
+        if unread.len() < HEADS_MAX {
+            unread.insert((repo, origin), end);
         }
     }
 

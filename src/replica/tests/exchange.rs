@@ -1,4 +1,6 @@
+use super::held::{BY_HAND, join_by_hand, speak};
 use super::world::{Weather, World};
+use crate::codec::message::SealedBytes;
 use crate::model::{RepoId, Time, Value};
 use crate::replica::Message;
 
@@ -299,4 +301,38 @@ fn a_replica_is_due_as_soon_as_its_clock_has_been_set_back() {
     let before = Time(now.0 - Time(0).plus_millis(600_000).0);
     assert!(before < next, "nothing would happen for ten minutes");
     assert!(replica.is_due(before));
+}
+
+#[test]
+fn a_frame_whose_format_came_wrong_keeps_nobody_from_the_stream_for_long() {
+    let mut world = World::members(2, 12);
+    world.connect(0, 1);
+    world.converge(1_000);
+    world.disconnect(0, 1);
+    let receipt = world.save_and_wait(0, "add /a");
+    let origin = receipt.id.origin;
+    let journal = world.replica(0).journal(RepoId::MAIN);
+    let mut record = journal.record(origin, receipt.sequence).unwrap().unwrap();
+    // The version stands in the second byte, and a relay or the way has changed it.
+    record.body[1] = 99;
+    let range = Message::Range {
+        repo: RepoId::MAIN,
+        origin,
+        first: receipt.sequence,
+        records: vec![SealedBytes {
+            body: record.body.into(),
+            seal: record.seal,
+        }],
+        more: false,
+    };
+    join_by_hand(&mut world, 1, 0);
+    speak(&mut world, 1, range);
+    let now = world.time(1);
+    assert_eq!(world.replica(1).counters.refused_connections, 0);
+    world.replica(1).disconnected(now, BY_HAND);
+    world.connect(0, 1);
+    world.run(20_000);
+    assert_eq!(world.applied(1, RepoId::MAIN).len(), 0, "it may be so");
+    world.converge(20_000);
+    assert_eq!(world.applied(1, RepoId::MAIN).len(), 1);
 }
