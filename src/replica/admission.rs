@@ -322,7 +322,7 @@ impl Replica {
                 time: change_set.id.time,
             };
             if future && fault::on(Fault::FutureMovesClock) {
-                self.clock.resume(self.now, tip.time);
+                self.clock.resume(tip.time);
             }
             let stream = self.stream_entry(repo_id, origin, author);
             if future {

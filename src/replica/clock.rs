@@ -81,22 +81,24 @@ impl Clock {
             !self.is_future(now, time),
             "what is in the future is held, not taken over"
         );
-        self.take_over(now, time);
+        self.take_over(time);
     }
 
     /// Takes over a time that this replica itself had reached in an earlier life, even if its
     /// clock has been set back since. One at the end of all times is left out.
-    pub(super) fn resume(&mut self, now: Time, time: Time) {
+    pub(super) fn resume(&mut self, time: Time) {
         if time < CEILING && !fault::on(Fault::ClockForgotten) {
-            self.take_over(now, time);
+            self.take_over(time);
         }
     }
 
-    fn take_over(&mut self, now: Time, time: Time) {
+    fn take_over(&mut self, time: Time) {
         if time <= self.last {
             return;
         }
-        PHYSICAL.set(now.0.min(CEILING.0));
+        // The HLC would take over what the wall clock shows as well. Should that turn out to be wrong,
+        // nothing of it is to stay in a clock that has given out nothing meanwhile.
+        PHYSICAL.set(time.0);
         let remote = Timestamp::new(NTP64(time.0), *self.hlc.get_id());
         self.hlc
             .update_with_timestamp(&remote)
@@ -162,6 +164,15 @@ mod tests {
         assert!(clock.stamp(NOW).unwrap() > seen);
     }
 
+    #[test]
+    fn what_was_only_received_leaves_no_trace_of_a_wrong_wall_clock() {
+        let mut clock = clock();
+        let wrong = NOW.plus_millis(600_000);
+        clock.observe(wrong, NOW.plus_millis(1));
+        let stamp = clock.stamp(NOW.plus_millis(2)).unwrap();
+        assert!(stamp < NOW.plus_millis(10));
+    }
+
     // M16
     #[test]
     fn what_is_further_ahead_than_the_skew_is_future_until_the_clock_gets_there() {
@@ -183,10 +194,10 @@ mod tests {
     fn a_clock_that_was_set_back_goes_on_above_its_earlier_life() {
         let mut clock = clock();
         let before = NOW.plus_millis(3_600_000);
-        clock.resume(NOW, before);
+        clock.resume(before);
         assert!(clock.stamp(NOW).unwrap() > before);
         assert!(!clock.is_future(NOW, before), "it has been there");
-        clock.resume(NOW, Time(u64::MAX));
+        clock.resume(Time(u64::MAX));
         assert!(clock.stamp(NOW).unwrap() < CEILING);
     }
 

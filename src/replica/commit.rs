@@ -188,9 +188,7 @@ impl Replica {
         }
         let mut batch = std::mem::take(&mut self.batch);
         self.seal(&mut batch);
-        if !batch.entries.is_empty()
-            && let Some(bound) = self.clock.next_bound()
-        {
+        if let Some(bound) = self.clock.next_bound() {
             batch.notes.insert(key::clock(), encode_clock(bound));
         }
         let entries = batch.entries.iter().map(|entry| {

@@ -169,7 +169,7 @@ impl Replica {
         if let Some(bytes) = storage.get(&key::clock())?
             && let Ok(bound) = mark::decode_clock(&bytes)
         {
-            self.clock.resume(self.now, bound);
+            self.clock.resume(bound);
         }
         self.membership.learn(self.config.founder.key);
         let (from, to) = key::members();
@@ -210,7 +210,7 @@ impl Replica {
                     sequence: head.sequence,
                     time: head.time,
                 });
-            self.clock.resume(self.now, applied.time);
+            self.clock.resume(applied.time);
             let end = ends.get(&origin).copied();
             let Some(found) = find_stream(&mut repo, origin, applied, end, own_key)? else {
                 let reason = "its first record is missing or damaged".to_owned();
@@ -232,7 +232,7 @@ impl Replica {
             }
             if found.stream.key == own_key {
                 // What this replica has made is never from the future to it.
-                self.clock.resume(self.now, found.newest);
+                self.clock.resume(found.newest);
                 if found.stream.tip.time > newest_own {
                     newest_own = found.stream.tip.time;
                     repo.predecessor = Some(predecessor(origin, found.stream.tip));

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use leveret::model::{OriginId, RepoId, Sequence};
-use leveret::replica::Replica;
+use leveret::replica::{HeldReason, Replica};
 
 use super::{Checker, End};
 use crate::world::{Down, Note, Watcher};
@@ -53,7 +53,14 @@ impl Watcher for Heads {
             Note::Opened { machine, replica } => RepoId::ALL.into_iter().try_for_each(|repo| {
                 let status = replica.repo_status(repo);
                 if let Some(before) = self.applied.get_mut(&(*machine, repo)) {
-                    before.retain(|origin, _| !status.quarantined.contains(origin));
+                    // If its clock was set back, what is from the future again waits again (M16).
+                    let future = |origin| {
+                        let held = status.held.get(origin);
+                        held.is_some_and(|(_, reason)| *reason == HeldReason::Future)
+                    };
+                    before.retain(|origin, _| {
+                        !status.quarantined.contains(origin) && !future(origin)
+                    });
                 }
                 self.opened.insert((*machine, repo), status.applied.clone());
                 self.follow(*machine, repo, status.applied)

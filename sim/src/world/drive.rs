@@ -151,10 +151,7 @@ impl World {
                 origin,
                 sequence,
                 ..
-            } => {
-                self.is_hostile(author)
-                    || self.builds_on_hostile(machine, *repo, *origin, *sequence)
-            }
+            } => self.is_hostile(author) || self.builds_on_hostile(*repo, *origin, *sequence),
             Alarm::Fork { author, .. } | Alarm::Future { author, .. } => self.is_hostile(author),
             _ => false,
         };
@@ -166,20 +163,14 @@ impl World {
     }
 
     /// Whether a change set names one of a hostile author, who may have shown its own author another
-    /// one under that number.
-    fn builds_on_hostile(
-        &self,
-        machine: usize,
-        repo: RepoId,
-        origin: OriginId,
-        sequence: Sequence,
-    ) -> bool {
-        let replica = self.machines[machine].replica.as_ref();
-        let set = replica.and_then(|replica| {
-            let found = replica.journal(repo).change_set(origin, sequence);
-            found.expect("a store in memory can be read")
+    /// one under that number. Whoever sent it has it in its journal.
+    fn builds_on_hostile(&self, repo: RepoId, origin: OriginId, sequence: Sequence) -> bool {
+        let replicas = self.machines.iter().filter_map(|one| one.replica.as_ref());
+        let mut found = replicas.filter_map(|replica| {
+            let set = replica.journal(repo).change_set(origin, sequence);
+            set.expect("a store in memory can be read")
         });
-        set.is_some_and(|set| {
+        found.any(|set| {
             let mut on = set.dependencies.iter();
             on.any(|on| self.hostile_origins.contains(&on.origin))
         })

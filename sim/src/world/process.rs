@@ -303,11 +303,21 @@ impl World {
         joins
     }
 
-    /// Whether a machine runs and is no member in its own eyes.
+    /// Whether a machine runs and is no member in its own eyes, or in those of no other member: it may
+    /// have been let in by one that was none any more.
     pub(crate) fn is_stranger(&self, machine: usize) -> bool {
         let me = &self.machines[machine];
-        let replica = me.replica.as_ref();
-        replica.is_some_and(|replica| !replica.is_member(&me.identity.public()))
+        let key = me.identity.public();
+        let takes = |one: &Machine| {
+            let replica = one.replica.as_ref();
+            replica.map(|replica| replica.is_member(&key))
+        };
+        let mut others = self.machines.iter().enumerate();
+        takes(me).is_some_and(|by_itself| {
+            let by_another =
+                others.any(|(i, one)| i != machine && one.is_member() && takes(one) == Some(true));
+            !by_itself || !by_another
+        })
     }
 
     /// Gives a machine a join token, made by another that runs. Whether that one could.
@@ -328,10 +338,10 @@ impl World {
 
     /// Takes a machine out of the cluster for good; another one that runs says so.
     pub fn remove_member(&mut self, by: usize, whom: usize) -> bool {
-        let removed = self.say_removed(by, whom);
+        let removed = self.cast_out(by, whom);
         if removed {
-            self.go_down(whom, Down::Stopped);
-            self.machines[whom].role = Role::Gone;
+            let key = self.machines[whom].identity.public();
+            self.send_away(|machine| machine.identity.public() == key);
         }
         removed
     }
@@ -339,19 +349,32 @@ impl World {
     /// The same, but the one that is taken out goes on: those it is connected to still take what it
     /// sends, as the driver ends no connection for that.
     pub(crate) fn cast_out(&mut self, by: usize, whom: usize) -> bool {
-        let removed = self.say_removed(by, whom);
-        if removed {
-            self.machines[whom].role = Role::Outcast;
+        let key = self.machines[whom].identity.public();
+        let founder = self.machines[0].identity.public();
+        let author = self.machines[by].identity.public();
+        if key == founder || key == author || !self.say_removed(by, whom) {
+            return false;
         }
-        removed
+        // Copies of its directory go with it.
+        for machine in &mut self.machines {
+            if machine.is_member() && machine.identity.public() == key {
+                machine.role = Role::Outcast;
+            }
+        }
+        true
     }
 
     /// Those that were taken out and went on stop.
     pub(crate) fn send_outcasts_away(&mut self) {
-        for machine in 0..self.machines.len() {
-            if self.machines[machine].role == Role::Outcast {
-                self.go_down(machine, Down::Stopped);
-                self.machines[machine].role = Role::Gone;
+        self.send_away(|_| true);
+    }
+
+    fn send_away(&mut self, whom: impl Fn(&Machine) -> bool) {
+        for index in 0..self.machines.len() {
+            let machine = &self.machines[index];
+            if machine.role == Role::Outcast && whom(machine) {
+                self.go_down(index, Down::Stopped);
+                self.machines[index].role = Role::Gone;
             }
         }
     }
