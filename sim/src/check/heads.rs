@@ -54,7 +54,7 @@ impl Watcher for Heads {
                 let status = replica.repo_status(repo);
                 if let Some(before) = self.applied.get_mut(&(*machine, repo)) {
                     // If its clock was set back, what is from the future again waits again (M16).
-                    let future = |origin| {
+                    let future = |origin: &OriginId| {
                         let held = status.held.get(origin);
                         held.is_some_and(|(_, reason)| *reason == HeldReason::Future)
                     };
