@@ -5,11 +5,17 @@ CARGO ?= cargo
 ARGS ?=
 # Random histories of `make prove`.
 CASES ?= 100000
+# How often `make crash` kills a daemon, cuts its power and damages its files, and which of the calls to
+# the file system it takes: each one, or each so many.
+KILLS ?= 2000
+CUTS ?= 5000
+DAMAGE ?= 500
+EVERY ?= 1
 # Which runs `make sim` plays, besides those that failed once.
 RUNS ?= --for 10m
 
 .DEFAULT_GOAL := help
-.PHONY: help run test prove sim sim-faults check fmt bench pictures clean
+.PHONY: help run test prove sim sim-faults crash check fmt bench pictures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +48,15 @@ sim: ## play every run that failed once, and fresh ones for a while (RUNS="--for
 # FAULT=NAME in the environment looks for that one alone.
 sim-faults: ## see that the simulator finds every deliberate fault
 	$(CARGO) test --locked --release -p leveret-sim --features faults --test deliberate -- --include-ignored --nocapture
+
+# In the dev profile, whose assertions are on. Needs strace.
+crash: ## kill daemons, fail their file systems, cut their power, damage their files (KILLS=N CUTS=N …)
+	$(CARGO) build --locked -p leveret -p leveret-crash
+	$(CARGO) run --locked -q -p leveret-crash -- kills --kills $(KILLS)
+	$(CARGO) run --locked -q -p leveret-crash -- calls --every $(EVERY)
+	$(CARGO) run --locked -q -p leveret-crash -- cuts --cuts $(CUTS)
+	$(CARGO) run --locked -q -p leveret-crash -- cuts --cuts 50 --forget-syncs
+	$(CARGO) run --locked -q -p leveret-crash -- damage --times $(DAMAGE)
 
 check: ## formatting, lints, the library without its features, the documentation
 	$(CARGO) fmt --all --check

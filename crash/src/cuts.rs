@@ -37,11 +37,27 @@ pub(crate) struct Cuts {
     /// Saves of a run
     #[arg(long, value_name = "N", default_value_t = 50)]
     saves: u64,
+    /// Let the disk forget what it has synced, and succeed only if that is noticed
+    #[arg(long)]
+    forget_syncs: bool,
 }
 
 impl Cuts {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         strace::must_be_installed()?;
+        if !self.forget_syncs {
+            return self.cut_all();
+        }
+        match self.cut_all() {
+            Ok(()) => bail!("the disk forgot what it had synced, and nothing was noticed"),
+            Err(error) => {
+                println!("a disk that forgets is noticed: {error:#}");
+                Ok(())
+            }
+        }
+    }
+
+    fn cut_all(&self) -> anyhow::Result<()> {
         let runs = self.cuts.div_ceil(CUTS_A_RUN);
         let tallies = Mutex::new((Tally::default(), Tally::default()));
         let next = AtomicU64::new(0);
@@ -77,10 +93,18 @@ impl Cuts {
         Ok(())
     }
 
+    fn disk(&self, trial: &Trial) -> anyhow::Result<Disk> {
+        let disk = Disk::of(&trial.root)?;
+        Ok(match self.forget_syncs {
+            true => disk.forgetful(),
+            false => disk,
+        })
+    }
+
     /// Records one run and cuts it so many times.
     fn cut(&self, seed: u64, cuts: u64, tallies: &Mutex<(Tally, Tally)>) -> anyhow::Result<()> {
         let trial = Trial::new()?;
-        let disk = Disk::of(&trial.root)?;
+        let disk = self.disk(&trial)?;
         let arguments = [("--saves", self.saves), ("--seed", seed), ("--lives", 2)];
         let record = record(&trial, &arguments)?;
         let mut chance = Chance::new(seed, "power cuts");
@@ -111,7 +135,7 @@ impl Cuts {
         chance: &mut Chance,
         tallies: &Mutex<(Tally, Tally)>,
     ) -> anyhow::Result<()> {
-        let disk = Disk::of(&trial.root)?;
+        let disk = self.disk(&trial)?;
         let arguments = [
             ("--first", self.saves + 1),
             ("--saves", SAVES_AFTER),

@@ -8,6 +8,9 @@
 //! in order, as in a file system with a journal. Nothing that was synced is lost, and no sector has
 //! bytes that nobody wrote: that is what `damage` is for.
 
+mod content;
+mod names;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
@@ -16,10 +19,9 @@ use std::path::{Path, PathBuf};
 
 use leveret_sim::chance::Chance;
 
-use crate::strace::{Answer, Argument, Call, Record, Step};
-
-/// What a disk writes whole, in bytes.
-const SECTOR: usize = 512;
+use crate::strace::{Answer, Call, Record, Step};
+use content::{Content, Pending, Write};
+use names::{Entry, NameChange, Names, apply};
 
 /// See the top of the file.
 #[derive(Clone, Debug, Default)]
@@ -38,41 +40,8 @@ pub(crate) struct Disk {
     /// Syncs that have begun: what they will have made last.
     syncing: BTreeMap<usize, Sync>,
     writes: u64,
-}
-
-type Names = BTreeMap<PathBuf, Entry>;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Entry {
-    Directory,
-    File(usize),
-}
-
-#[derive(Clone, Debug)]
-enum NameChange {
-    New(PathBuf, Entry),
-    Rename(PathBuf, PathBuf),
-    Remove(PathBuf),
-}
-
-#[derive(Clone, Debug, Default)]
-struct Content {
-    lasting: Vec<u8>,
-    pending: Vec<Pending>,
-}
-
-#[derive(Clone, Debug)]
-struct Pending {
-    number: u64,
-    what: Write,
-    /// The call that it belongs to, while that goes on.
-    call: Option<usize>,
-}
-
-#[derive(Clone, Debug)]
-enum Write {
-    Bytes(u64, Vec<u8>),
-    Length(u64),
+    /// Nothing that is synced lasts any better.
+    forgetful: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -112,6 +81,12 @@ impl Disk {
         }
         disk.seen = disk.first.clone();
         Ok(disk)
+    }
+
+    /// A disk that answers syncs and does nothing: for the test of the tests.
+    pub(crate) fn forgetful(mut self) -> Self {
+        self.forgetful = true;
+        self
     }
 
     /// One step of a process goes by. Gives whether what the process sees has changed.
@@ -177,7 +152,7 @@ impl Disk {
 
     fn ends(&mut self, at: usize, call: &Call) -> bool {
         if let Some(sync) = self.syncing.remove(&at) {
-            if matches!(call.result, Some(Answer::Done(..))) {
+            if matches!(call.result, Some(Answer::Done(..))) && !self.forgetful {
                 self.synced(sync);
             }
             return false;
@@ -364,324 +339,5 @@ impl Disk {
     }
 }
 
-/// A change of a name takes place, if it can: what it is about may not have lasted.
-fn apply(names: &mut Names, change: &NameChange) {
-    let has_parent = |names: &Names, path: &Path| {
-        let parent = path.parent().and_then(|parent| names.get(parent));
-        parent == Some(&Entry::Directory)
-    };
-    match change {
-        NameChange::New(path, entry) => {
-            if has_parent(names, path) {
-                names.insert(path.clone(), *entry);
-            }
-        }
-        NameChange::Remove(path) => {
-            let below: Vec<PathBuf> = below(names, path);
-            for path in below {
-                names.remove(&path);
-            }
-        }
-        NameChange::Rename(from, to) => {
-            if !names.contains_key(from) || !has_parent(names, to) {
-                return;
-            }
-            for path in below(names, to) {
-                names.remove(&path);
-            }
-            for path in below(names, from) {
-                if let (Some(entry), Ok(rest)) = (names.remove(&path), path.strip_prefix(from)) {
-                    let place = match rest.as_os_str().is_empty() {
-                        true => to.clone(),
-                        false => to.join(rest),
-                    };
-                    names.insert(place, entry);
-                }
-            }
-        }
-    }
-}
-
-fn below(names: &Names, path: &Path) -> Vec<PathBuf> {
-    let from = names.range(path.to_owned()..).map(|(path, _)| path);
-    let here = from.filter(|known| known.starts_with(path));
-    here.cloned().collect()
-}
-
-impl NameChange {
-    fn is_below(&self, root: &Path) -> bool {
-        match self {
-            Self::New(path, _) | Self::Remove(path) => path.starts_with(root),
-            Self::Rename(from, to) => from.starts_with(root) && to.starts_with(root),
-        }
-    }
-
-    fn is_in(&self, directory: &Path) -> bool {
-        let parent = |path: &Path| path.parent() == Some(directory);
-        match self {
-            Self::New(path, _) | Self::Remove(path) => parent(path),
-            // Whichever side is synced first, a file system keeps the two together.
-            Self::Rename(from, to) => parent(from) || parent(to),
-        }
-    }
-}
-
-impl Write {
-    fn apply(&self, content: &mut Vec<u8>) {
-        match self {
-            Self::Length(length) => {
-                content.resize(usize::try_from(*length).unwrap_or(usize::MAX), 0);
-            }
-            Self::Bytes(offset, bytes) => {
-                let start = usize::try_from(*offset).unwrap_or(usize::MAX);
-                let end = start + bytes.len();
-                if content.len() < end {
-                    content.resize(end, 0);
-                }
-                content[start..end].copy_from_slice(bytes);
-            }
-        }
-    }
-
-    /// The sectors of it that were written.
-    fn torn(&self, chance: &mut Chance) -> Vec<Self> {
-        let Self::Bytes(offset, bytes) = self else {
-            return vec![self.clone()];
-        };
-        let mut parts = Vec::new();
-        let mut at = 0;
-        while at < bytes.len() {
-            let place = usize::try_from(*offset).unwrap_or(0) + at;
-            let end = (at + SECTOR - place % SECTOR).min(bytes.len());
-            if chance.permille(500) {
-                parts.push(Self::Bytes(place as u64, bytes[at..end].to_vec()));
-            }
-            at = end;
-        }
-        parts
-    }
-}
-
-impl Content {
-    fn seen(&self) -> Vec<u8> {
-        let mut content = self.lasting.clone();
-        for write in &self.pending {
-            write.what.apply(&mut content);
-        }
-        content
-    }
-
-    fn cut(&self, chance: &mut Chance) -> Vec<u8> {
-        let mut content = self.lasting.clone();
-        let kept = match chance.below(4) {
-            0 => 0,
-            1 => 1_000,
-            2 => 500,
-            _ => u32::try_from(chance.below(1_001)).unwrap_or(0),
-        };
-        for write in &self.pending {
-            if !chance.permille(kept) {
-                continue;
-            }
-            if chance.permille(250) {
-                for part in write.what.torn(chance) {
-                    part.apply(&mut content);
-                }
-            } else {
-                write.what.apply(&mut content);
-            }
-        }
-        content
-    }
-}
-
-impl Call {
-    /// The open file that it is about, and its name.
-    fn file(&self) -> Option<(i64, &Path)> {
-        match self.arguments.first() {
-            Some(Argument::File(number, path)) => Some((*number, path)),
-            _ => None,
-        }
-    }
-
-    fn files(&self) -> Vec<(i64, PathBuf)> {
-        let files = self.arguments.iter().filter_map(|argument| match argument {
-            Argument::File(number, path) => Some((*number, path.clone())),
-            _ => None,
-        });
-        files.collect()
-    }
-
-    /// The text that it was given as number `at`.
-    pub(crate) fn bytes(&self, at: usize) -> Option<&[u8]> {
-        let mut texts = self.arguments.iter().filter_map(|argument| match argument {
-            Argument::Bytes(bytes) => Some(&bytes[..]),
-            _ => None,
-        });
-        texts.nth(at)
-    }
-
-    fn number(&self, at: usize) -> Option<u64> {
-        let mut numbers = self.arguments.iter().filter_map(|argument| match argument {
-            Argument::Number(number) => Some(*number),
-            _ => None,
-        });
-        numbers
-            .nth(at)
-            .and_then(|number| u64::try_from(number).ok())
-    }
-
-    fn flags(&self) -> String {
-        let words = self.arguments.iter().filter_map(|argument| match argument {
-            Argument::Word(word) => Some(word.as_str()),
-            _ => None,
-        });
-        words.collect()
-    }
-
-    /// The path that it was given as number `at`, from the directory that stands before it.
-    fn path(&self, at: usize) -> Option<PathBuf> {
-        use std::os::unix::ffi::OsStrExt as _;
-        let mut from = PathBuf::new();
-        let mut left = at;
-        for argument in &self.arguments {
-            match argument {
-                Argument::File(_, path) => from.clone_from(path),
-                Argument::Bytes(bytes) if left == 0 => {
-                    return Some(from.join(std::ffi::OsStr::from_bytes(bytes)));
-                }
-                Argument::Bytes(_) => left -= 1,
-                _ => {}
-            }
-        }
-        None
-    }
-
-    /// The file that it is about: by an open file, or by its path.
-    pub(crate) fn about(&self) -> Option<PathBuf> {
-        match self.arguments.first() {
-            Some(Argument::File(number, path)) if *number >= 0 => Some(path.clone()),
-            _ => self.path(0),
-        }
-    }
-
-    /// The line that a process said with this call on its standard output.
-    pub(crate) fn said(&self) -> Option<String> {
-        match (self.name.as_str(), self.file()) {
-            ("write", Some((1, _))) => Some(
-                String::from_utf8_lossy(self.bytes(0)?)
-                    .trim_end()
-                    .to_owned(),
-            ),
-            _ => None,
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn call(name: &str, arguments: Vec<Argument>, number: i64, path: Option<&str>) -> Call {
-        Call {
-            thread: "1".into(),
-            name: name.into(),
-            arguments,
-            result: Some(Answer::Done(number, path.map(PathBuf::from))),
-        }
-    }
-
-    fn play(calls: Vec<Call>) -> Disk {
-        let root = Names::from([(PathBuf::from("/d"), Entry::Directory)]);
-        let mut disk = Disk {
-            root: "/d".into(),
-            first: root.clone(),
-            seen: root,
-            ..Disk::default()
-        };
-        let steps = (0..calls.len()).flat_map(|at| [Step::Begins(at), Step::Ends(at)]);
-        let steps: Vec<Step> = steps.collect();
-        let record = Record {
-            calls,
-            steps: steps.clone(),
-        };
-        for step in steps {
-            disk.step(&record, step);
-        }
-        disk
-    }
-
-    fn made(path: &str, fd: i64) -> Call {
-        let flags = Argument::Word("O_WRONLY|O_CREAT|O_TRUNC|O_CLOEXEC".into());
-        let path_bytes = Argument::Bytes(path.into());
-        let at = Argument::File(-1, "/".into());
-        call("openat", vec![at, path_bytes, flags], fd, Some(path))
-    }
-
-    fn written(path: &str, fd: i64, bytes: &[u8]) -> Call {
-        let file = Argument::File(fd, path.into());
-        let count = i64::try_from(bytes.len()).unwrap();
-        let bytes = Argument::Bytes(bytes.to_vec());
-        call(
-            "write",
-            vec![file, bytes, Argument::Number(count)],
-            count,
-            None,
-        )
-    }
-
-    fn synced(path: &str, fd: i64) -> Call {
-        call("fsync", vec![Argument::File(fd, path.into())], 0, None)
-    }
-
-    fn after_cuts(disk: &Disk) -> BTreeSet<Option<Vec<u8>>> {
-        let cuts = (0..64).map(|seed| {
-            let into = tempfile::tempdir().unwrap();
-            disk.write_cut(into.path(), &mut Chance::new(seed, "cut"))
-                .unwrap();
-            fs::read(into.path().join("a")).ok()
-        });
-        cuts.collect()
-    }
-
-    #[test]
-    fn what_was_not_synced_may_be_lost_and_may_be_there() {
-        let disk = play(vec![made("/d/a", 3), written("/d/a", 3, b"xy")]);
-        let after = after_cuts(&disk);
-        assert!(after.contains(&None) && after.contains(&Some(b"xy".to_vec())));
-        assert!(after.contains(&Some(Vec::new())));
-    }
-
-    #[test]
-    fn what_was_synced_lasts_once_its_directory_was_synced_too() {
-        let calls = vec![
-            made("/d/a", 3),
-            written("/d/a", 3, b"xy"),
-            synced("/d/a", 3),
-        ];
-        let without = after_cuts(&play(calls.clone()));
-        assert_eq!(without, BTreeSet::from([None, Some(b"xy".to_vec())]));
-        let after = after_cuts(&play([calls, vec![synced("/d", 4)]].concat()));
-        assert_eq!(after, BTreeSet::from([Some(b"xy".to_vec())]));
-    }
-
-    #[test]
-    fn a_file_under_a_new_name_is_the_old_one_or_the_new_one() {
-        let mut calls = vec![made("/d/a", 3), written("/d/a", 3, b"old")];
-        calls.extend([synced("/d/a", 3), synced("/d", 4), made("/d/a.new", 5)]);
-        calls.extend([written("/d/a.new", 5, b"new"), synced("/d/a.new", 5)]);
-        let paths = ["/d/a.new", "/d/a"].map(|path| Argument::Bytes(path.into()));
-        calls.push(call("rename", paths.to_vec(), 0, None));
-        let after = after_cuts(&play(calls));
-        let expected = [b"new", b"old"].map(|text| Some(text.to_vec()));
-        assert_eq!(after, BTreeSet::from(expected));
-    }
-
-    #[test]
-    fn a_killed_process_leaves_all_that_it_wrote() {
-        let disk = play(vec![made("/d/a", 3), written("/d/a", 3, b"xy")]);
-        let into = tempfile::tempdir().unwrap();
-        disk.write_seen(into.path()).unwrap();
-        assert_eq!(fs::read(into.path().join("a")).unwrap(), b"xy");
-    }
-}
+mod tests;

@@ -3,6 +3,8 @@
 //! Calls of different threads overlap: each has a beginning and an end, in the order in which they
 //! were seen.
 
+mod call;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -10,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail, ensure};
+
+pub(crate) use call::{Answer, Argument, Call};
 
 /// The calls that change a file system, or make it last.
 pub(crate) const CALLS: [&str; 22] = [
@@ -38,41 +42,6 @@ pub(crate) const CALLS: [&str; 22] = [
 ];
 /// Longest text of a call that is written down whole, in bytes: sled writes a segment at a time.
 const TEXT_MAX: u32 = 64 << 20;
-
-/// One call.
-#[derive(Clone, Debug)]
-pub(crate) struct Call {
-    /// Whose it is.
-    pub(crate) thread: String,
-    /// Its name.
-    pub(crate) name: String,
-    /// What it was given.
-    pub(crate) arguments: Vec<Argument>,
-    /// What it gave back; nothing if it never did.
-    pub(crate) result: Option<Answer>,
-}
-
-/// What a call was given.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Argument {
-    /// An open file: its number, and what it is a name for.
-    File(i64, PathBuf),
-    /// Texts, one or several.
-    Bytes(Vec<u8>),
-    /// A number.
-    Number(i64),
-    /// Flags and the like.
-    Word(String),
-}
-
-/// What a call gave back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
-    /// A number, and if it is an open file, what it is a name for.
-    Done(i64, Option<PathBuf>),
-    /// An error.
-    Failed,
-}
 
 /// The beginning or the end of a call, by its place in the list of calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -414,8 +414,10 @@ impl Director {
         }
     }
 
-    /// A token may have been lost with the one that made it: another one is asked for.
+    /// A token may have been lost with the one that made it: another one is asked for. Who lets whom in
+    /// may have turned out by now.
     pub(crate) fn help_strangers(&self, world: &mut World) {
+        self.connect_the_rest(world);
         let members = world.members();
         for machine in members.iter().copied().filter(|machine| *machine != 0) {
             if world.is_stranger(machine) && world.give_token(0, machine) {

@@ -55,14 +55,22 @@ impl World {
         self.dial_soon(a, b, 0);
     }
 
-    /// Whether members that know one another link two machines.
+    /// Whether members that know one another, and would let one another in, link two machines.
     pub(crate) fn is_linked(&self, a: usize, b: usize) -> bool {
+        let lets_in = |host: usize, guest: usize| {
+            let key = self.machines[guest].identity.public();
+            let host = self.machines[host].replica.as_ref();
+            // Of one that is down it is not known.
+            host.is_none_or(|host| host.is_member(&key))
+        };
         let mut found = BTreeSet::from([a]);
         let mut next = vec![a];
         while let Some(at) = next.pop() {
-            for other in &self.machines[at].neighbours {
-                if self.machines[*other].is_member() && found.insert(*other) {
-                    next.push(*other);
+            for other in self.machines[at].neighbours.iter().copied() {
+                let open =
+                    self.machines[other].is_member() && lets_in(at, other) && lets_in(other, at);
+                if open && found.insert(other) {
+                    next.push(other);
                 }
             }
         }
