@@ -153,7 +153,7 @@ mod tests {
         let bytes = encode_witness(&witness);
         assert_eq!(
             hex(&bytes),
-            "930102c41c92c41009090909090909090909090909090909929200019201cd012c"
+            "930102c42e91929300c41009090909090909090909090909090909019301c41008080808080808080808080808080808cd012c"
         );
         assert_eq!(decode_witness(&bytes), Ok(witness.clone()));
 

@@ -87,18 +87,37 @@ fn the_page_on_merging_leads_only_to_files_that_exist() {
 }
 
 #[test]
-fn the_pages_on_simulating_lead_only_to_files_that_exist() {
-    for name in ["how-to/simulate.md", "explanation/simulated.md"] {
+fn the_pages_on_simulating_and_crashing_lead_only_to_what_exists() {
+    let names = [
+        "how-to/simulate.md",
+        "explanation/simulated.md",
+        "explanation/crashes.md",
+    ];
+    for name in names {
         let path = at_home("docs").join(name);
         let page = std::fs::read_to_string(&path).unwrap();
-        assert!(!links(&page).is_empty(), "{name}");
         for target in links(&page) {
-            assert!(
-                path.parent().unwrap().join(target).is_file(),
-                "{name}: {target}"
-            );
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let file = match file {
+                "" => path.clone(),
+                file => path.parent().unwrap().join(file),
+            };
+            assert!(file.is_file(), "{name}: {target}");
+            let there = std::fs::read_to_string(&file).unwrap_or_default();
+            let mut headings = there.lines().filter(|line| line.starts_with('#'));
+            let found = anchor.is_empty() || headings.any(|line| slug(line) == anchor);
+            assert!(found, "{name}: {target}");
         }
     }
+}
+
+/// What a heading is called in a link.
+fn slug(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = text
+        .chars()
+        .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
 }
 
 #[test]
