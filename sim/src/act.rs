@@ -414,13 +414,14 @@ impl Director {
         }
     }
 
-    /// A token may have been lost with the one that made it: another one is asked for. Who lets whom in
-    /// may have turned out by now.
+    /// A token may have been lost with the one that made it, and so may the word of one that had let
+    /// somebody in, or it did not count any more: another token is asked for.
     pub(crate) fn help_strangers(&self, world: &mut World) {
         self.connect_the_rest(world);
         let members = world.members();
         for machine in members.iter().copied().filter(|machine| *machine != 0) {
-            if world.is_stranger(machine) && world.give_token(0, machine) {
+            let outside = world.is_stranger(machine) || !world.is_linked(0, machine);
+            if outside && world.give_token(0, machine) {
                 world.introduce(0, machine);
             }
         }

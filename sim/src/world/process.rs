@@ -303,21 +303,11 @@ impl World {
         joins
     }
 
-    /// Whether a machine runs and is no member in its own eyes, or in those of no other member: it may
-    /// have been let in by one that was none any more.
+    /// Whether a machine runs and is no member in its own eyes.
     pub(crate) fn is_stranger(&self, machine: usize) -> bool {
         let me = &self.machines[machine];
-        let key = me.identity.public();
-        let takes = |one: &Machine| {
-            let replica = one.replica.as_ref();
-            replica.map(|replica| replica.is_member(&key))
-        };
-        let mut others = self.machines.iter().enumerate();
-        takes(me).is_some_and(|by_itself| {
-            let by_another =
-                others.any(|(i, one)| i != machine && one.is_member() && takes(one) == Some(true));
-            !by_itself || !by_another
-        })
+        let replica = me.replica.as_ref();
+        replica.is_some_and(|replica| !replica.is_member(&me.identity.public()))
     }
 
     /// Gives a machine a join token, made by another that runs. Whether that one could.
