@@ -99,6 +99,9 @@ pub struct Replica {
     /// The state of this repository has gone beyond an end: as soon as that is durable, the replica
     /// stops.
     remaking: Option<RepoId>,
+    /// When it was opened, if nothing was found then that this replica had made: all of that is
+    /// expected to come from others.
+    began_empty: Option<Time>,
     closing: bool,
 }
 
