@@ -4,6 +4,7 @@
 //! comes back becomes JSON. `docs/reference/http-api.md` describes every route. It listens on
 //! loopback; elsewhere it asks for a bearer token, and web pages are kept out (`guard`).
 
+mod backup;
 mod conflicts;
 mod error;
 mod explain;
@@ -129,6 +130,7 @@ impl Api {
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
             watches: Arc::new(Semaphore::new(WATCHES_MAX)),
             imports: Arc::new(Semaphore::new(IMPORTS_MAX)),
+            backups: Arc::new(Semaphore::new(1)),
         }));
         axum::serve(self.listener, router(shared, self.guard))
             .with_graceful_shutdown(async move { request::stopped(&mut stopping).await })
@@ -147,6 +149,8 @@ struct Inner {
     requests: Arc<Semaphore>,
     watches: Arc<Semaphore>,
     imports: Arc<Semaphore>,
+    /// One at a time.
+    backups: Arc<Semaphore>,
 }
 
 impl std::ops::Deref for Shared {
@@ -179,6 +183,7 @@ fn router(shared: Shared, guard: guard::Guard) -> Router {
         .route("/v1/peers", get(status::peers))
         .route("/v1/token", post(manage::token))
         .route("/v1/isolate", post(manage::isolate))
+        .route("/v1/backup", post(backup::backup))
         .route("/v1/wait", get(manage::wait))
         .route("/healthz", get(status::health))
         .route("/metrics", get(status::metrics))

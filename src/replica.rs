@@ -15,6 +15,7 @@
 //! left to `merge`; sockets, threads and timers to the driver.
 
 mod admission;
+mod backup;
 mod clock;
 mod commit;
 mod config;
@@ -27,6 +28,7 @@ mod members;
 mod output;
 mod ready;
 mod recovery;
+mod rows;
 mod save;
 mod status;
 mod stream;
@@ -42,6 +44,7 @@ use crate::model::{OriginId, Predecessor, RepoId, Time};
 use crate::storage::StorageError;
 
 pub use crate::codec::message::Message;
+pub use backup::{Copied, Copier, CopyError};
 pub use config::{Durability, Founder, ReplicaConfig};
 #[cfg(feature = "faults")]
 pub use fault::Fault;
