@@ -49,6 +49,8 @@ pub const REQUESTS_MAX: usize = 64;
 pub const WATCHES_MAX: usize = 256;
 /// Imports that run at the same time; another one is refused.
 pub const IMPORTS_MAX: usize = 4;
+/// Backups that are written at the same time; another one is refused.
+pub const BACKUPS_MAX: usize = 1;
 /// Most change sets that one request for the log gives.
 pub const LOG_MAX: usize = 100_000;
 /// Most nodes that one request for the trash gives.
@@ -130,7 +132,7 @@ impl Api {
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
             watches: Arc::new(Semaphore::new(WATCHES_MAX)),
             imports: Arc::new(Semaphore::new(IMPORTS_MAX)),
-            backups: Arc::new(Semaphore::new(1)),
+            backups: Arc::new(Semaphore::new(BACKUPS_MAX)),
         }));
         axum::serve(self.listener, router(shared, self.guard))
             .with_graceful_shutdown(async move { request::stopped(&mut stopping).await })
@@ -149,7 +151,6 @@ struct Inner {
     requests: Arc<Semaphore>,
     watches: Arc<Semaphore>,
     imports: Arc<Semaphore>,
-    /// One at a time.
     backups: Arc<Semaphore>,
 }
 
