@@ -21,6 +21,9 @@ use crate::storage::{Storage as _, StorageError};
 /// Memory for the backup's store, in bytes.
 const CACHE_BYTES: u64 = 32 << 20;
 
+/// Room that a backup leaves on its disk, in bytes: more than saves need, should it be their disk too.
+const ROOM_BYTES_MIN: u64 = 64 << 20;
+
 /// What a backup came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackupReport {
@@ -144,7 +147,9 @@ async fn journal_heads(core: &Core) -> Result<Heads, BackupError> {
 impl Target {
     fn open(core: Arc<Core>, directory: Directory, earlier: bool) -> Result<Self, BackupError> {
         let path = directory.store();
-        let options = SledOptions::default().with_cache_bytes(CACHE_BYTES);
+        let options = SledOptions::default()
+            .with_cache_bytes(CACHE_BYTES)
+            .with_room_min_bytes(ROOM_BYTES_MIN);
         match SledStorage::open(&path, &options) {
             Ok(store) => Ok(Self {
                 core,

@@ -7,9 +7,9 @@ use crate::codec::state_key;
 use crate::model::RepoId;
 use crate::storage::{Key, Storage, StorageError};
 
-/// Fewest and most rows read at a time.
+/// Fewest and most rows read at a time. A value can have a mebibyte, and the one before tells little.
 const PAGE_MIN: usize = 8;
-const PAGE_MAX: usize = 512;
+const PAGE_MAX: usize = 64;
 /// Bytes of values in a page after which the next one has fewer rows.
 const PAGE_BYTES: usize = 1 << 20;
 
