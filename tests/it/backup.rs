@@ -417,3 +417,35 @@ fn a_backup_that_can_not_be_is_told_in_a_line() {
         .into();
     refused(&ran, &["no daemon answers"]);
 }
+
+#[test]
+fn the_page_on_backups_cites_what_the_program_says() {
+    let home = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| fs::read_to_string(home.join(path)).unwrap();
+    let page = read("docs/how-to/back-up.md");
+    let said: String = [
+        "src/peer/directory.rs",
+        "src/replica/backup.rs",
+        "src/replica/output.rs",
+    ]
+    .map(read)
+    .concat();
+    let said = said.replace("\\\n", "");
+    let said: Vec<&str> = said.split_whitespace().collect();
+    let said = said.join(" ");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
+    let rows: Vec<&str> = rows.map(|row| row.split('`').next().unwrap()).collect();
+    assert!(rows.len() >= 5, "{rows:?}");
+    for row in rows {
+        for part in row
+            .split('…')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+        {
+            assert!(said.contains(part), "nobody says `{part}`");
+        }
+    }
+    assert!(page.contains("change sets of this replica's own origin"));
+    assert!(said.contains("change sets of this replica's own origin"));
+    assert!(home.join("docs/how-to/../reference/cli.md").is_file());
+}
