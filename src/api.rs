@@ -4,6 +4,7 @@
 //! comes back becomes JSON. `docs/reference/http-api.md` describes every route. It listens on
 //! loopback; elsewhere it asks for a bearer token, and web pages are kept out (`guard`).
 
+mod backup;
 mod conflicts;
 mod error;
 mod explain;
@@ -48,6 +49,8 @@ pub const REQUESTS_MAX: usize = 64;
 pub const WATCHES_MAX: usize = 256;
 /// Imports that run at the same time; another one is refused.
 pub const IMPORTS_MAX: usize = 4;
+/// Backups that are written at the same time; another one is refused.
+pub const BACKUPS_MAX: usize = 1;
 /// Most change sets that one request for the log gives.
 pub const LOG_MAX: usize = 100_000;
 /// Most nodes that one request for the trash gives.
@@ -129,6 +132,7 @@ impl Api {
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
             watches: Arc::new(Semaphore::new(WATCHES_MAX)),
             imports: Arc::new(Semaphore::new(IMPORTS_MAX)),
+            backups: Arc::new(Semaphore::new(BACKUPS_MAX)),
         }));
         axum::serve(self.listener, router(shared, self.guard))
             .with_graceful_shutdown(async move { request::stopped(&mut stopping).await })
@@ -147,6 +151,7 @@ struct Inner {
     requests: Arc<Semaphore>,
     watches: Arc<Semaphore>,
     imports: Arc<Semaphore>,
+    backups: Arc<Semaphore>,
 }
 
 impl std::ops::Deref for Shared {
@@ -179,6 +184,7 @@ fn router(shared: Shared, guard: guard::Guard) -> Router {
         .route("/v1/peers", get(status::peers))
         .route("/v1/token", post(manage::token))
         .route("/v1/isolate", post(manage::isolate))
+        .route("/v1/backup", post(backup::backup))
         .route("/v1/wait", get(manage::wait))
         .route("/healthz", get(status::health))
         .route("/metrics", get(status::metrics))

@@ -4,6 +4,7 @@
 //! is a client of that API and holds no state of its own.
 
 mod apply;
+mod backup;
 mod client;
 mod conflicts;
 mod duration;
@@ -77,6 +78,7 @@ enum Command {
     Peers(peers::Peers),
     Wait(wait::Wait),
     Isolate(isolate::Isolate),
+    Backup(backup::Backup),
     Verify(verify::Verify),
 }
 
@@ -166,6 +168,7 @@ fn run(command: Command, out: &mut dyn Write) -> anyhow::Result<()> {
         Command::Peers(command) => command.run(out),
         Command::Wait(command) => command.run(out),
         Command::Isolate(command) => command.run(out),
+        Command::Backup(command) => command.run(out),
         Command::Verify(command) => command.run(out),
     }
 }

@@ -68,8 +68,9 @@ pub use model::{
 };
 #[cfg(feature = "net")]
 pub use peer::{
-    ChangeSetInfo, ChangeSets, CloseError, CommitEvent, CreateTokenError, Durability, Event,
-    ImportError, ImportFailure, ImportReport, JoinError, JoinToken, Log, LogEntry, LogError,
-    Observer, OpenError, Peer, PeerInfo, PeerOptions, PeerStatus, Receipt, RepoStatus, SaveError,
-    Session, SessionError, Target, TreeFormat, WaitError,
+    BackupError, BackupReport, ChangeSetInfo, ChangeSets, CloseError, CommitEvent,
+    CreateTokenError, Durability, Event, ImportError, ImportFailure, ImportReport, JoinError,
+    JoinToken, Log, LogEntry, LogError, Observer, OpenError, Peer, PeerInfo, PeerOptions,
+    PeerStatus, Receipt, RepoStatus, SaveError, Session, SessionError, Target, TreeFormat,
+    WaitError,
 };

@@ -7,6 +7,7 @@
 //! HTTP and the command line are left to the floors above.
 
 mod admit;
+mod backup;
 mod change_sets;
 mod clock;
 mod conflicts;
@@ -33,6 +34,7 @@ mod tests;
 mod tree;
 mod verify;
 
+pub use self::backup::{BackupError, BackupReport};
 pub use self::change_sets::ChangeSets;
 pub use self::directory::{DirectoryError, FORMAT_VERSION};
 pub use self::error::{

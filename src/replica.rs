@@ -15,6 +15,7 @@
 //! left to `merge`; sockets, threads and timers to the driver.
 
 mod admission;
+mod backup;
 mod clock;
 mod commit;
 mod config;
@@ -27,6 +28,7 @@ mod members;
 mod output;
 mod ready;
 mod recovery;
+mod rows;
 mod save;
 mod status;
 mod stream;
@@ -42,6 +44,7 @@ use crate::model::{OriginId, Predecessor, RepoId, Time};
 use crate::storage::StorageError;
 
 pub use crate::codec::message::Message;
+pub use backup::{Copied, Copier, CopyError};
 pub use config::{Durability, Founder, ReplicaConfig};
 #[cfg(feature = "faults")]
 pub use fault::Fault;
@@ -99,6 +102,9 @@ pub struct Replica {
     /// The state of this repository has gone beyond an end: as soon as that is durable, the replica
     /// stops.
     remaking: Option<RepoId>,
+    /// When it was opened, if nothing was found then that this replica had made: all of that is
+    /// expected to come from others.
+    began_empty: Option<Time>,
     closing: bool,
 }
 

@@ -48,6 +48,11 @@ pub fn parse_journal(key: &[u8]) -> Option<(OriginId, Sequence)> {
     (head[0] == JOURNAL).then(|| (OriginId(*origin), Sequence(u64::from_be_bytes(sequence))))
 }
 
+/// The beginning and the end of all notes.
+pub fn notes() -> (Key, Key) {
+    (vec![NOTES], vec![NOTES + 1])
+}
+
 /// Where the bound of the clock is.
 pub fn clock() -> Key {
     vec![NOTES, RepoId::SYSTEM.0, b'c']
@@ -111,6 +116,8 @@ mod tests {
         assert_eq!(parse_quarantine(&key), Some(origin));
         let key = evidence(RepoId::MAIN, origin, 1);
         assert_eq!(hex(&key), ["520165", &"ab".repeat(16), "01"].concat());
+        let (from, to) = notes();
+        assert!(from < clock() && key < to);
     }
 
     #[test]

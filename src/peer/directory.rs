@@ -6,6 +6,7 @@
 //! key       the seed of the replica's ed25519 key, 64 hex digits, mode 0600
 //! joining   the id of a cluster that is being joined; gone when that is done
 //! cluster   cluster id, founder's key and founder's nonce, a line each
+//! backup    there while this is a backup that no peer has opened (directory/backup.rs)
 //! store/    the replica's storage
 //! store.aside-N/  a store that could not be used; nothing reads it
 //! ```
@@ -13,11 +14,14 @@
 //! Every file is written whole: to `NAME.new`, fsync, rename, fsync of the directory. What is in
 //! `store/` is the business of `storage`.
 
+mod backup;
+
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+pub(super) use self::backup::Home;
 use super::clock;
 use crate::model::{ClusterId, PublicKey};
 
@@ -77,6 +81,30 @@ pub enum DirectoryError {
         /// What is wrong.
         reason: String,
     },
+    /// A backup was begun in it, or brought up to date, and not finished.
+    #[error("the backup in {} was not finished; repeat it, or take another one", path.display())]
+    Unfinished {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A backup was to go there, and it is a data directory.
+    #[error("{} is a data directory and no backup, or has been used as one; back up into a new directory", path.display())]
+    NoBackup {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A backup was to go there, and it has one of another replica.
+    #[error("the backup in {} is that of another replica; back up into a new directory", path.display())]
+    OtherReplica {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A backup was to go there, and it is the replica's own data directory, or in that.
+    #[error("{} is in the data directory itself; back up to another place, best on another disk", path.display())]
+    Inside {
+        /// The directory.
+        path: PathBuf,
+    },
     /// A file is missing that must be there.
     #[error("{} is missing; restore it from a backup", path.display())]
     Missing {
@@ -130,12 +158,14 @@ impl Directory {
     pub(super) fn open(path: &Path) -> Result<Self, DirectoryError> {
         create(path)?;
         let path = &fs::canonicalize(path).map_err(at(path))?;
+        backup::check_finished(path)?;
         let format = read_small(&path.join(FORMAT))?;
         match &format {
             Some(text) => check_format(path, text)?,
             None => check_empty(path)?,
         }
         let lock = take_lock(path)?;
+        backup::check_finished(path)?;
         let key_file = path.join(KEY);
         let membership = read_membership(path)?;
         let seed = match read_key(&key_file)? {
@@ -289,7 +319,14 @@ fn check_format(path: &Path, text: &str) -> Result<(), DirectoryError> {
 fn check_empty(path: &Path) -> Result<(), DirectoryError> {
     for entry in fs::read_dir(path).map_err(at(path))? {
         let name = entry.map_err(at(path))?.file_name();
-        let ours = [LOCK, KEY, "key.new", "format.new", "lost+found"];
+        let ours = [
+            LOCK,
+            KEY,
+            "key.new",
+            "format.new",
+            "backup.new",
+            "lost+found",
+        ];
         if !ours.iter().any(|known| name == *known) {
             return Err(DirectoryError::NotLeveret {
                 path: path.to_owned(),

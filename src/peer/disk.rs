@@ -4,6 +4,9 @@
 //! Commits go first: while a checkpoint runs, the commits that have come meanwhile are written
 //! whenever the store calls back. What the replica wants next is computed elsewhere (`core`);
 //! this thread only hands it the news, so that the disk is never idle behind a long merge.
+//!
+//! Whoever copies the state's records holds checkpoints back meanwhile ([`Disk::hold`]); commits go
+//! on. Closing lets them through.
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
@@ -39,7 +42,19 @@ struct Jobs {
     witness: Option<Vec<u8>>,
     /// The replica could not read: the store has to be opened anew.
     failed: Option<StorageError>,
+    /// A checkpoint is being written.
+    checkpointing: bool,
+    /// How many want none to be written.
+    holds: usize,
+    /// They are not asked any more.
+    closing: bool,
     stop: bool,
+}
+
+impl Jobs {
+    fn may_checkpoint(&self) -> bool {
+        self.holds == 0 || self.closing
+    }
 }
 
 /// The way to the storage thread.
@@ -47,6 +62,8 @@ struct Jobs {
 pub(super) struct Disk {
     jobs: Mutex<Jobs>,
     bell: Condvar,
+    /// Rung when a checkpoint is through.
+    idle: Condvar,
 }
 
 enum Job {
@@ -90,8 +107,57 @@ impl Disk {
 
     /// Ends the thread, after what it has been asked before.
     pub(super) fn stop(&self) {
-        self.jobs().stop = true;
+        let mut jobs = self.jobs();
+        jobs.stop = true;
+        jobs.closing = true;
+        drop(jobs);
         self.bell.notify_one();
+        self.idle.notify_all();
+    }
+
+    /// From now on nobody holds checkpoints back.
+    pub(super) fn set_closing(&self) {
+        self.jobs().closing = true;
+        self.bell.notify_one();
+        self.idle.notify_all();
+    }
+
+    /// Whether [`Disk::set_closing`] was called, or the thread is told to stop.
+    pub(super) fn is_closing(&self) -> bool {
+        self.jobs().closing
+    }
+
+    /// Waits until no checkpoint is being written, and holds back those that come until
+    /// [`Disk::release`]. False, and nothing is held, if the peer is closing.
+    pub(super) fn hold(&self) -> bool {
+        let mut jobs = self.jobs();
+        jobs.holds += 1;
+        while jobs.checkpointing && !jobs.closing {
+            jobs = self.idle.wait(jobs).unwrap_or_else(PoisonError::into_inner);
+        }
+        if jobs.closing {
+            jobs.holds -= 1;
+            return false;
+        }
+        true
+    }
+
+    /// Lets checkpoints be written again, unless somebody else holds them back.
+    pub(super) fn release(&self) {
+        self.jobs().holds -= 1;
+        self.bell.notify_one();
+    }
+
+    /// Whether a checkpoint may be written now; then it is taken for begun.
+    fn begin_checkpoint(&self) -> bool {
+        let mut jobs = self.jobs();
+        jobs.checkpointing = jobs.may_checkpoint();
+        jobs.checkpointing
+    }
+
+    fn end_checkpoint(&self) {
+        self.jobs().checkpointing = false;
+        self.idle.notify_all();
     }
 
     /// Drops what waits for a store that has failed.
@@ -116,7 +182,10 @@ impl Disk {
             if let Some(mark) = jobs.witness.take() {
                 return Job::Witness(mark);
             }
-            if let Some((token, changes)) = jobs.checkpoints.pop_front() {
+            if jobs.may_checkpoint()
+                && let Some((token, changes)) = jobs.checkpoints.pop_front()
+            {
+                jobs.checkpointing = true;
                 return Job::Checkpoint(token, changes);
             }
             if jobs.stop {
@@ -177,7 +246,10 @@ impl DiskThread {
         // A checkpoint for which there was no room, and when to try it again.
         let mut refused: Option<(CheckpointToken, Vec<Change>, Time)> = None;
         loop {
-            let job = match refused.take_if(|(_, _, due)| *due <= clock::now()) {
+            let again = |(_, _, due): &mut (_, _, Time)| {
+                *due <= clock::now() && self.core.disk.begin_checkpoint()
+            };
+            let job = match refused.take_if(again) {
                 Some((token, changes, _)) => Job::Checkpoint(token, changes),
                 None => self
                     .core
@@ -193,16 +265,18 @@ impl DiskThread {
                     }
                     Ok(())
                 }
-                Job::Checkpoint(token, changes) => match self.checkpoint(token, &changes) {
-                    Ok(true) => Ok(()),
-                    Ok(false) => {
-                        tracing::warn!("no room for a checkpoint; it is tried again");
-                        let pause = u64::try_from(CHECKPOINT_PAUSE.as_millis()).unwrap_or(1_000);
-                        refused = Some((token, changes, clock::now().plus_millis(pause)));
-                        Ok(())
-                    }
-                    Err(error) => Err(error),
-                },
+                Job::Checkpoint(token, changes) => {
+                    let outcome = self.checkpoint(token, &changes);
+                    self.core.disk.end_checkpoint();
+                    outcome.map(|written| {
+                        if !written {
+                            tracing::warn!("no room for a checkpoint; it is tried again");
+                            let pause = u64::try_from(CHECKPOINT_PAUSE.as_millis());
+                            let due = clock::now().plus_millis(pause.unwrap_or(1_000));
+                            refused = Some((token, changes, due));
+                        }
+                    })
+                }
                 Job::Recover(error) => Err(error),
                 Job::Nothing => Ok(()),
                 Job::Stop => break,

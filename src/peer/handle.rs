@@ -11,11 +11,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use super::backup::{BackupError, BackupReport};
 use super::change_sets::ChangeSets;
 use super::clock;
 use super::conflicts::OpenConflicts;
 use super::core::{Core, Input};
 use super::dial::Dialler;
+use super::directory::Home;
 use super::error::{CloseError, CreateTokenError, LogError, OpenError, SessionError, WaitError};
 use super::import::{Import, ImportFailure, ImportReport};
 use super::log::{Log, LogEntry};
@@ -54,6 +56,8 @@ pub(super) struct Inner {
     pub(super) threads: Mutex<Option<Vec<JoinHandle<()>>>>,
     pub(super) listen: Option<SocketAddr>,
     pub(super) conflicts: Arc<OpenConflicts>,
+    /// For backups.
+    pub(super) home: Home,
 }
 
 impl Peer {
@@ -238,6 +242,19 @@ impl Peer {
         }
     }
 
+    /// Writes a backup of the replica into a directory: a data directory itself, which `leveret verify`
+    /// checks, and from which a peer goes on that is opened on it or on a copy of it. Into one that has
+    /// an earlier backup of this replica only what is new is written.
+    ///
+    /// It holds all that was durable when this was called. Saves go on meanwhile. One that was not
+    /// finished, because the peer was closed or killed, is repeated, and nobody opens it before.
+    ///
+    /// # Errors
+    /// Why it was not finished. A directory that is no backup of this replica is not touched.
+    pub async fn backup(&self, directory: impl AsRef<Path>) -> Result<BackupReport, BackupError> {
+        super::backup::backup(&self.inner, directory.as_ref()).await
+    }
+
     /// Makes a token with which another replica can join the cluster through this one, until it
     /// expires. It may be used more than once.
     ///
@@ -315,6 +332,7 @@ impl Inner {
         for task in &self.tasks {
             task.abort();
         }
+        self.core.disk.set_closing();
         self.core.submit(Input::Close);
     }
 }

@@ -41,6 +41,7 @@ pub(super) async fn open_on(
     check(&options)?;
     let owned = path.to_owned();
     let mut directory = blocking(move || Directory::open(&owned)).await??;
+    directory.take_up()?;
     if options.refetch {
         begin_again(&mut directory, options.join.as_ref())?;
     }
@@ -83,6 +84,7 @@ pub(super) async fn open_on(
     let core = Core::new(replica, store.clone(), Box::new(reopen));
     // What opening has found is in the first status that anybody asks for.
     core.inspect(|engine| engine.pump(&core));
+    let home = directory.home(cluster.clone());
     let disk = DiskThread {
         core: core.clone(),
         store,
@@ -122,6 +124,7 @@ pub(super) async fn open_on(
         threads: Mutex::new(Some(threads)),
         listen,
         conflicts: Arc::default(),
+        home,
     }))
 }
 

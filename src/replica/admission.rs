@@ -13,7 +13,7 @@ use super::Replica;
 use super::commit::{BATCH_BYTES_MAX, Entry};
 use super::fault::{self, Fault};
 use super::identity::{self, GoodSeals};
-use super::output::{ConnectionId, Output};
+use super::output::{Alarm, ConnectionId, Output};
 use super::stream::{SealPlace, Stream, Tip, seals_to_keep};
 use crate::codec::DecodeError;
 use crate::codec::change_set::{chain_hash, decode};
@@ -268,7 +268,8 @@ impl Replica {
             self.counters.dropped += links.len() as u64;
             return false;
         }
-        if origin == self.origin {
+        let is_current = origin == self.origin;
+        if is_current {
             // Nobody but a copy of this replica can have sealed it.
             self.renew_origin(&links[0].hash.0);
         }
@@ -282,7 +283,28 @@ impl Replica {
             let carrier = links.iter().position(carries);
             links.truncate(carrier.map_or(links.len(), |at| at + 1));
         }
-        self.take(from, repo_id, origin, author, links)
+        let made = links[0].change_set.id.time;
+        let taken = self.take(from, repo_id, origin, author, links);
+        let expected = self.began_empty.is_some_and(|opened| made <= opened);
+        if taken && author == self.identity.public() && !expected {
+            self.tell_own(repo_id, origin, tip.sequence.next(), is_current);
+        }
+        taken
+    }
+
+    /// Something that this replica has signed itself was not here from a number on. If it is of the
+    /// origin that was its `current` one, that has been told already.
+    fn tell_own(&mut self, repo: RepoId, origin: OriginId, first: Sequence, current: bool) {
+        let stream = self.repo_mut(repo).streams.get_mut(&origin);
+        let stream = stream.expect("what was taken has a stream");
+        let told = std::mem::replace(&mut stream.came_back, true);
+        if !told && !current {
+            self.alarm(Alarm::CameBack {
+                repo,
+                origin,
+                first,
+            });
+        }
     }
 
     /// Takes what has been checked, as far as there is room for what is from the future.

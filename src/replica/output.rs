@@ -244,6 +244,22 @@ pub enum Alarm {
         /// The origin that it has now.
         fresh: OriginId,
     },
+    /// Others have sent what this replica has signed itself in another life, and its directory had
+    /// not. Told once for each origin.
+    #[error(
+        "change sets of this replica's own origin {origin} in `{}`, from number {first} on, were not \
+         in its directory and have come from others: the directory is an older copy, its disk has \
+         lost them, or another copy of this replica is running",
+        repo.name()
+    )]
+    CameBack {
+        /// The repository.
+        repo: RepoId,
+        /// The origin.
+        origin: OriginId,
+        /// The first number that was not there.
+        first: Sequence,
+    },
     /// The state has something of an origin that does not count any more, since its author broke the
     /// rules. Nothing is written until the replica is opened again, as after a failure of the
     /// store: opening makes the state again without it.

@@ -109,6 +109,7 @@ impl Replica {
             unwitnessed: false,
             failed: None,
             remaking: None,
+            began_empty: None,
             closing: false,
         };
         replica.draw_origin();
@@ -121,6 +122,13 @@ impl Replica {
             replica.take_up_origin()?;
         }
         replica.check_witness(storage.as_ref())?;
+        let own_key = replica.identity.public();
+        let mut streams = replica
+            .repos
+            .values()
+            .flat_map(|repo| repo.streams.values());
+        let had_own = streams.any(|stream| stream.key == own_key);
+        replica.began_empty = (!had_own).then_some(now);
         replica.merge_ready();
         if let Some(error) = replica.failed.take() {
             return Err(error.into());

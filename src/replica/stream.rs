@@ -69,6 +69,8 @@ pub(super) struct Stream {
     pub(super) future: (usize, usize),
     /// Whether some were not taken for want of room for those from the future.
     pub(super) full: bool,
+    /// Whether it has been told that it is this replica's own and came from others.
+    pub(super) came_back: bool,
     /// Up to which number waiting has been counted.
     pub(super) counted_held: Sequence,
     /// The times of the newest ones, the last of them the tip's.
@@ -89,6 +91,7 @@ impl Stream {
             end_hash: ChainHash::default(),
             future: (0, 0),
             full: false,
+            came_back: false,
             counted_held: Sequence(0),
             recent: VecDeque::new(),
         }

@@ -27,6 +27,7 @@ fn the_page_of_limits_gives_every_limit_of_the_source() {
         ("REQUESTS_MAX", api::REQUESTS_MAX as u64),
         ("WATCHES_MAX", api::WATCHES_MAX as u64),
         ("IMPORTS_MAX", api::IMPORTS_MAX as u64),
+        ("BACKUPS_MAX", api::BACKUPS_MAX as u64),
         ("LOG_MAX", api::LOG_MAX as u64),
         ("TRASH_MAX", api::TRASH_MAX as u64),
         ("CONFLICTS_MAX", api::CONFLICTS_MAX as u64),

@@ -5,6 +5,7 @@
     reason = "all of it is tests, and `allow-unwrap-in-tests` knows only functions that are one"
 )]
 
+mod backup;
 mod bad_input;
 mod cases;
 mod commands;

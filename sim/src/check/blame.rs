@@ -20,6 +20,9 @@ const CLOCKS: [Kind; 6] = [
     Kind::YearAhead,
 ];
 
+/// Kinds of faults after which a directory lacks what its replica has written.
+const DIRECTORIES: [Kind; 2] = [Kind::RestoredBackup, Kind::Clone];
+
 /// See the top of the file.
 #[derive(Default)]
 pub(super) struct Blame {
@@ -27,6 +30,8 @@ pub(super) struct Blame {
     lied: bool,
     /// The first alarm that an honest author was ahead of time.
     ahead: Option<String>,
+    /// The first alarm that something of a replica's own came from others.
+    came_back: Option<String>,
 }
 
 impl Watcher for Blame {
@@ -50,6 +55,10 @@ impl Watcher for Blame {
                 };
                 if wrong {
                     return Err(format!("m{machine} gives an alarm without cause: {alarm}"));
+                }
+                if matches!(alarm, Alarm::CameBack { .. }) {
+                    let said = format!("m{machine} says, while every disk is its own: {alarm}");
+                    self.came_back.get_or_insert(said);
                 }
                 if matches!(alarm, Alarm::Future { .. }) && !of_hostile {
                     let said = format!("m{machine} says, while all clocks are right: {alarm}");
@@ -79,8 +88,10 @@ impl Checker for Blame {
     fn finish(&mut self, end: &End<'_>) -> Result<(), String> {
         nobody_honest_ends(end.world)?;
         let kinds = &end.world.tally.kinds;
-        match self.ahead.take() {
-            Some(said) if !CLOCKS.iter().any(|kind| kinds.contains_key(kind)) => Err(said),
+        let met = |of: &[Kind]| of.iter().any(|kind| kinds.contains_key(kind));
+        match (self.ahead.take(), self.came_back.take()) {
+            (Some(said), _) if !met(&CLOCKS) => Err(said),
+            (_, Some(said)) if !self.lied && !met(&DIRECTORIES) => Err(said),
             _ => Ok(()),
         }
     }

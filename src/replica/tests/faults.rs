@@ -4,7 +4,7 @@ use crate::codec::journal::Seal;
 use crate::codec::message::SealedBytes;
 use crate::model::{RepoId, Sequence, Value};
 use crate::replica::{Alarm, Message, SaveError};
-use crate::storage::memory::Fault;
+use crate::storage::memory::{Fault, MemoryStorage};
 use crate::storage::{Storage, StorageError};
 use std::sync::Arc;
 
@@ -57,7 +57,7 @@ fn machines_that_crash_again_and_again_lose_nothing_that_was_acknowledged() {
 }
 
 #[test]
-fn a_directory_copied_while_its_owner_runs_makes_no_fork() {
+fn a_directory_copied_while_its_owner_runs_makes_no_fork_and_both_are_told() {
     let mut world = World::members(2, 60);
     world.connect(0, 1);
     world.converge(1_000);
@@ -76,8 +76,19 @@ fn a_directory_copied_while_its_owner_runs_makes_no_fork() {
     }
     world.connect(1, twin);
     world.converge(5_000);
-    for machine in &world.machines {
-        assert!(machine.alarms.is_empty(), "{:?}", machine.alarms);
+    assert!(world.machines[0].alarms.is_empty());
+    // Each has heard of the other's origin, once.
+    for (machine, other, new) in [(1, twin, 1), (twin, 1, 2)] {
+        let written = world.replica(other).origin();
+        let alarms = &world.machines[machine].alarms;
+        assert!(
+            matches!(
+                alarms[..],
+                [Alarm::CameBack { repo: RepoId::MAIN, origin, first: Sequence(first) }]
+                    if (origin, first) == (written, new)
+            ),
+            "{alarms:?}"
+        );
     }
     for i in 0..3 {
         assert!(world.get(i, "/one9", "x").is_none());
@@ -307,9 +318,85 @@ fn a_disk_that_lies_loses_a_tail_which_is_reported_and_comes_back_from_others() 
         world.machines[0].alarms
     );
     assert_eq!(world.get(0, "/a", "x"), None);
+    world.machines[0].alarms.clear();
     world.connect(0, 1);
     world.converge(3_000);
     assert_eq!(world.get(0, "/a", "x"), Some(Value::Int(2)));
+    assert!(
+        matches!(
+            world.machines[0].alarms[..],
+            [Alarm::CameBack { origin, first, .. }]
+                if origin == lost.id.origin && first == lost.sequence
+        ),
+        "{:?}",
+        world.machines[0].alarms
+    );
     world.save_and_wait(0, "set /a x 3");
     world.converge(3_000);
+}
+
+#[test]
+fn an_older_copy_of_a_directory_is_told_what_it_lacked_and_once_for_each_life() {
+    let mut world = World::members(2, 66);
+    world.connect(0, 1);
+    world.converge(1_000);
+    let known = world.save_and_wait(1, "add /a");
+    let copy = Arc::new(world.machines[1].storage.copy());
+    world.save_and_wait(1, "set /a x 1");
+    world.crash(1);
+    world.open(1);
+    world.connect(0, 1);
+    let second = world.save_and_wait(1, "set /a x 2");
+    for n in 3..40 {
+        world.save(1, &format!("set /a x {n}"));
+        world.run(3);
+    }
+    world.converge(3_000);
+    assert!(world.machines[1].alarms.is_empty());
+    world.crash(1);
+    world.machines[1].storage = copy;
+    world.open(1);
+    assert!(world.machines[1].alarms.is_empty());
+    world.connect(0, 1);
+    world.converge(3_000);
+    let told: Vec<_> = world.machines[1]
+        .alarms
+        .iter()
+        .map(|alarm| match alarm {
+            Alarm::CameBack { origin, first, .. } => (*origin, *first),
+            other => panic!("{other}"),
+        })
+        .collect();
+    let mut expected = [
+        (known.id.origin, known.sequence.next()),
+        (second.id.origin, Sequence(1)),
+    ];
+    expected.sort_unstable();
+    let mut sorted = told;
+    sorted.sort_unstable();
+    assert_eq!(sorted, expected);
+    assert!(world.machines[0].alarms.is_empty());
+    // What it had is no news in the next life.
+    world.machines[1].alarms.clear();
+    world.crash(1);
+    world.open(1);
+    world.connect(0, 1);
+    world.save_and_wait(1, "set /a x 50");
+    world.converge(3_000);
+    assert!(world.machines[1].alarms.is_empty());
+}
+
+#[test]
+fn a_store_that_begins_empty_expects_its_own_from_others() {
+    let mut world = World::members(2, 67);
+    world.connect(0, 1);
+    world.save_and_wait(1, "add /a");
+    world.converge(3_000);
+    world.crash(1);
+    world.machines[1].storage = Arc::new(MemoryStorage::new());
+    world.open(1);
+    world.connect(0, 1);
+    world.converge(3_000);
+    assert_eq!(world.digests(RepoId::MAIN).len(), 2);
+    assert!(world.machines[1].alarms.is_empty());
 }

@@ -10,18 +10,15 @@
 //! - A node of which nothing is known may have an empty record, or none.
 
 use std::collections::BTreeMap;
-use std::iter::Peekable;
-use std::vec::IntoIter;
 
 use super::Verified;
 use crate::codec::record::{NodeRecord, Record, Register, Write};
-use crate::codec::state_key::{self, Key};
+use crate::codec::state_key;
 use crate::merge::remembers;
 use crate::model::{PropertyName, RepoId};
+use crate::replica::rows::{Row, Rows};
 use crate::storage::{Change, Storage, StorageError};
 
-/// State records compared at a time.
-const PAGE: usize = 512;
 /// The tables whose rows make up a node: its record, its larger properties, their older writes.
 const NODE_TABLES: [u8; 3] = *b"nph";
 /// The tables of the newest operations that looked at something.
@@ -216,52 +213,4 @@ fn all_writes(register: &Register, mut older: Vec<Write>) -> Option<Vec<Write>> 
         older.extend(register.writes.iter().cloned());
         older
     })
-}
-
-type Row = (Key, Vec<u8>);
-
-/// The rows of a table of a repository, page by page.
-struct Rows<'a> {
-    storage: &'a dyn Storage,
-    from: Key,
-    to: Key,
-    page: Peekable<IntoIter<Row>>,
-    ended: bool,
-}
-
-impl<'a> Rows<'a> {
-    fn new(storage: &'a dyn Storage, table: u8, repo: RepoId) -> Self {
-        let from = vec![table, repo.0];
-        Self {
-            storage,
-            to: state_key::after_prefix(&from),
-            from,
-            page: Vec::new().into_iter().peekable(),
-            ended: false,
-        }
-    }
-
-    fn peek(&mut self) -> Result<Option<&Row>, StorageError> {
-        if self.page.peek().is_none() && !self.ended {
-            let page = self.storage.scan(&self.from, &self.to, PAGE)?;
-            self.ended = page.len() < PAGE;
-            if let Some((last, _)) = page.last() {
-                self.from.clone_from(last);
-                self.from.push(0);
-            }
-            self.page = page.into_iter().peekable();
-        }
-        Ok(self.page.peek())
-    }
-
-    /// The row that was peeked at.
-    fn next(&mut self) -> Option<Row> {
-        self.page.next()
-    }
-
-    /// The value of the row that was peeked at, if that has this key.
-    fn take(&mut self, key: &[u8]) -> Option<Vec<u8>> {
-        let (_, value) = self.page.next_if(|(other, _)| other == key)?;
-        Some(value)
-    }
 }
