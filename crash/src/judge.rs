@@ -2,15 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use leveret::peer::verify;
+use leveret::peer::{DirectoryError, VerifyError, verify};
 use leveret::{Peer, ReadTree as _, RepoId, Value};
 use leveret_sim::engine::to_spec;
 use leveret_sim::observation::{Observation, nodes_of};
 use merge_spec::fold;
 
 use crate::work::{NUMBER, TRIPLE, options};
+
+/// How often a lock is tried, and the pause in between.
+const LOCK_TRIES: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Longer histories are not folded by the naive model.
 const MODEL_SETS_MAX: usize = 120;
@@ -89,7 +94,18 @@ pub(crate) fn judge(directory: &Path, promises: &Promises) -> anyhow::Result<Ver
 /// # Errors
 /// What is wrong.
 pub(crate) fn must_be_sound(directory: &Path) -> anyhow::Result<()> {
-    let report = verify(directory, false).context("verify")?;
+    let mut tries = 0;
+    let report = loop {
+        match verify(directory, false) {
+            // A process that is just being started by another thread of this one holds all that is
+            // open here, for a moment.
+            Err(VerifyError::Directory(DirectoryError::InUse { .. })) if tries < LOCK_TRIES => {
+                tries += 1;
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            done => break done.context("verify")?,
+        }
+    };
     let problems = report.repos.iter().flat_map(|repo| &repo.problems);
     let problems: Vec<&str> = problems.map(String::as_str).collect();
     ensure!(report.is_sound(), "verify: {}", problems.join("; "));

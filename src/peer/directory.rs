@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 pub(super) use self::backup::Home;
 use super::clock;
 use crate::model::{ClusterId, PublicKey};
+use crate::replica::Founder;
 
 /// The version of the directory's layout that this code reads and writes.
 pub const FORMAT_VERSION: u32 = 1;
@@ -419,10 +420,13 @@ fn parse_cluster(text: &str) -> Option<ClusterFile> {
     let cluster = field("cluster")?.parse().ok()?;
     let founder = field("founder")?.parse().ok()?;
     let nonce: ClusterId = field("nonce")?.parse().ok()?; // 32 hex digits too
-    Some(ClusterFile {
+    let nonce = nonce.0;
+    let key = founder;
+    // What does not fit together is not what was written.
+    (Founder { key, nonce }.cluster() == cluster).then_some(ClusterFile {
         cluster,
         founder,
-        nonce: nonce.0,
+        nonce,
     })
 }
 

@@ -41,10 +41,12 @@ impl Checker for Talk {
                 .silent
                 .insert(machine, (ticks, world.now, clock))
                 .unwrap_or((ticks, world.now, Time(0)));
-            let excused = world.connections_of(machine).is_empty()
-                || clock == shown
-                || replica.status(clock).failed.is_some();
-            if ticks != before || excused {
+            let excused = || {
+                world.connections_of(machine).is_empty()
+                    || clock == shown
+                    || replica.status(clock).failed.is_some()
+            };
+            if ticks != before || excused() {
                 continue;
             }
             if since.after(SILENCE_MAX) < world.now {

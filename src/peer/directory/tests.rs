@@ -83,14 +83,16 @@ fn a_key_that_others_can_read_is_refused() {
 fn membership_goes_from_new_over_joining_to_member() {
     let temporary = tempfile::tempdir().unwrap();
     let open = || Directory::open(temporary.path());
-    let cluster = ClusterId([7; 16]);
+    let key = PublicKey([8; 32]);
+    let nonce = [9; 16];
+    let cluster = Founder { key, nonce }.cluster();
     open().unwrap().set_joining(cluster).unwrap();
     let mut directory = open().unwrap();
     assert_eq!(*directory.membership(), Membership::Joining(cluster));
     let file = ClusterFile {
         cluster,
-        founder: PublicKey([8; 32]),
-        nonce: [9; 16],
+        founder: key,
+        nonce,
     };
     directory.set_cluster(file.clone()).unwrap();
     drop(directory);
@@ -102,7 +104,12 @@ fn membership_goes_from_new_over_joining_to_member() {
     fs::remove_file(temporary.path().join(KEY)).unwrap();
     let error = open().unwrap_err();
     assert!(matches!(error, DirectoryError::Missing { .. }), "{error}");
-    fs::write(temporary.path().join(CLUSTER), "cluster 12\n").unwrap();
+    let path = temporary.path().join(CLUSTER);
+    let founder_changed = fs::read_to_string(&path).unwrap().replace("0808", "0809");
+    fs::write(&path, founder_changed).unwrap();
+    let error = open().unwrap_err();
+    assert!(matches!(error, DirectoryError::Damaged { .. }), "{error}");
+    fs::write(&path, "cluster 12\n").unwrap();
     let error = open().unwrap_err();
     assert!(matches!(error, DirectoryError::Damaged { .. }), "{error}");
 }
