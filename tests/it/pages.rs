@@ -89,6 +89,7 @@ fn the_page_on_merging_leads_only_to_files_that_exist() {
 #[test]
 fn the_pages_on_simulating_and_crashing_lead_only_to_what_exists() {
     let names = [
+        "how-to/back-up.md",
         "how-to/simulate.md",
         "explanation/simulated.md",
         "explanation/crashes.md",
