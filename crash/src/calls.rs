@@ -97,7 +97,7 @@ impl Calls {
 
     /// Does something to each call about each file, one a run.
     fn tampered(&self, what: &str, names: &[&str], how: &str, most: &Most) -> anyhow::Result<()> {
-        let (mut tally, mut calls) = (Tally::default(), 0);
+        let (mut tally, mut calls, mut cut_short) = (Tally::default(), 0, 0);
         for ((name, file), count) in most {
             if !names.contains(&name.as_str()) {
                 continue;
@@ -110,14 +110,19 @@ impl Calls {
                 let trial = Trial::new()?;
                 let injection = format!("{name}:{how}:when={when}");
                 let file = trial.root.join(file);
-                let (promises, _) = tamper(&trial, &self.arguments(), &injection, Some(&file))?;
+                let (promises, ended) = tamper(&trial, &self.arguments(), &injection, Some(&file))?;
+                cut_short += u64::from(!ended);
                 let name = format!("{injection} about {}", file.display());
                 let verdict = trial.judged(&name, |data| must_be_kept(judge(data, &promises)?))?;
                 tally.count(&verdict);
             }
         }
         tally.print(what);
-        println!("  of {calls} calls");
+        println!("  of {calls} calls; {cut_short} runs did not come to their end");
+        ensure!(
+            cut_short > 0 || tally.is_empty(),
+            "none of the runs noticed: that shows nothing"
+        );
         Ok(())
     }
 

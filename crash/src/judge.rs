@@ -5,8 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use leveret::model::ChangeSet;
 use leveret::peer::{DirectoryError, VerifyError, verify};
-use leveret::{Peer, ReadTree as _, RepoId, Value};
+use leveret::{Peer, ReadTree as _, RepoId, Snapshot, Value};
 use leveret_sim::engine::to_spec;
 use leveret_sim::observation::{Observation, nodes_of};
 use merge_spec::fold;
@@ -18,7 +19,7 @@ const LOCK_TRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Longer histories are not folded by the naive model.
-const MODEL_SETS_MAX: usize = 120;
+pub(crate) const MODEL_SETS_MAX: usize = 200;
 
 /// What the run before had said, up to the moment that counts.
 #[derive(Clone, Debug, Default)]
@@ -161,7 +162,14 @@ async fn look(peer: &Peer, promises: &Promises) -> anyhow::Result<Verdict> {
         promises.asked
     );
     if ids.len() <= MODEL_SETS_MAX {
-        must_equal_model(peer, &ids)?;
+        let mut journal = peer.change_sets(RepoId::MAIN);
+        let mut sets = Vec::new();
+        for id in ids {
+            let set = journal.get(id)?;
+            let set = set.context("the log lists what can not be read")?;
+            sets.push(set.as_ref().clone());
+        }
+        must_equal_model(&sets, &snapshot)?;
     }
     let Some(first) = missing.first() else {
         let last = promises.saved.keys().last().copied().unwrap_or(0);
@@ -187,18 +195,14 @@ async fn look(peer: &Peer, promises: &Promises) -> anyhow::Result<Verdict> {
     }
 }
 
-/// Folds what is in the journal with the naive model of the rules, and compares everything.
-fn must_equal_model(peer: &Peer, ids: &[leveret::ChangeSetId]) -> anyhow::Result<()> {
-    let mut journal = peer.change_sets(RepoId::MAIN);
-    let mut sets = Vec::new();
-    for id in ids {
-        let set = journal
-            .get(*id)?
-            .context("the log lists what can not be read")?;
-        sets.push(to_spec(&set));
-    }
+/// Folds a history with the naive model of the rules, and compares everything with a state.
+///
+/// # Errors
+/// Where they differ.
+pub(crate) fn must_equal_model(sets: &[ChangeSet], snapshot: &Snapshot) -> anyhow::Result<()> {
+    let sets: Vec<_> = sets.iter().map(to_spec).collect();
     let fold = fold(&sets);
-    let found = Observation::of_engine(&peer.snapshot(), nodes_of(&fold));
+    let found = Observation::of_engine(snapshot, nodes_of(&fold));
     match found.first_difference(&Observation::of_model(&fold)) {
         None => Ok(()),
         Some(difference) => bail!("the state is not what the model makes: {difference}"),

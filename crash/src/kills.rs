@@ -87,6 +87,10 @@ impl Kills {
             })?;
             pair += 1;
         }
+        ensure!(
+            total.saves > 0 && total.received > 0,
+            "nothing was acknowledged, or nothing came to the other daemon: that shows nothing"
+        );
         println!(
             "kills: {} of a daemon under load; {} acknowledged saves and {} change sets that another \
              had of it were all there; {} change sets checked on disk; {} times the naive model came \

@@ -34,6 +34,11 @@ impl Tally {
         }
     }
 
+    /// Whether nothing was counted.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.trials == 0
+    }
+
     /// Prints it.
     pub(crate) fn print(&self, what: &str) {
         println!(

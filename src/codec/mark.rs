@@ -10,8 +10,8 @@ const VERSION: u8 = 1;
 const CLOCK: u8 = 1;
 const WITNESS: u8 = 2;
 const QUARANTINE: u8 = 3;
-/// Most lives in a witness mark, times repositories.
-const LINES_MAX: usize = 4_096;
+/// Most lives that a witness mark tells of, times repositories.
+pub const WITNESSED_MAX: usize = 16;
 
 /// Encodes how far the clock may have gone.
 pub fn encode_clock(bound: Time) -> Vec<u8> {
@@ -63,7 +63,7 @@ struct Acknowledged(Vec<(u8, Fixed<16>, u64)>);
 
 impl<'de> Deserialize<'de> for Acknowledged {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        bounded(deserializer, "lives", LINES_MAX, Ok).map(Self)
+        bounded(deserializer, "lives", WITNESSED_MAX, Ok).map(Self)
     }
 }
 

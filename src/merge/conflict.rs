@@ -47,7 +47,7 @@ pub(super) struct Batch<'a> {
     pub(super) sets: &'a [Arc<ChangeSet>],
     /// The same, by number.
     pub(super) by_sequence: &'a BTreeMap<(OriginId, Sequence), Arc<ChangeSet>>,
-    /// What their authors had seen.
+    /// Their ids.
     pub(super) ids: &'a BTreeSet<ChangeSetId>,
     /// Property writes that came or went.
     pub(super) written: &'a Written,

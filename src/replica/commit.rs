@@ -17,7 +17,7 @@ use super::stream::{RUN_BYTES_MAX, RUN_CHANGE_SETS_MAX};
 use super::{Durability, Replica, Repo};
 use crate::codec::journal::{self, Seal};
 use crate::codec::key;
-use crate::codec::mark::{Witness, encode_clock, encode_witness};
+use crate::codec::mark::{WITNESSED_MAX, Witness, encode_clock, encode_witness};
 use crate::codec::message::SealedBytes;
 use crate::merge::{Checkpoint, Version};
 use crate::model::change_set::ChainHash;
@@ -31,8 +31,6 @@ pub(super) const BATCH_BYTES_MAX: usize = 64 << 20;
 pub(super) const BATCH_BYTES_ENOUGH: usize = 8 << 20;
 /// Relaxed saves are answered at once only while fewer bytes than this are on their way.
 const RELAXED_AHEAD_BYTES: usize = 4 << 20;
-/// Most lives that a witness mark tells of, times repositories.
-const WITNESSED_MAX: usize = 16;
 /// Least time between two witness marks, in milliseconds.
 const WITNESS_INTERVAL_MS: u64 = 1_000;
 
