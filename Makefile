@@ -67,8 +67,9 @@ check: ## formatting, lints, the library without its features, the documentation
 fmt: ## format the code
 	$(CARGO) fmt --all
 
-bench: ## run the benchmarks (ARGS="NAME" for one)
-	$(CARGO) bench --locked --workspace --bench '*' -- $(ARGS)
+bench: ## measure the speed against what is below and beside (ARGS="NAME --seconds S --large N")
+	$(CARGO) build --locked --release -p leveret -p leveret-speed
+	$(CARGO) run --locked --release -q -p leveret-speed -- $(ARGS)
 
 pictures: ## draw the pictures of docs/explanation again (with Python 3)
 	scripts/pictures.py

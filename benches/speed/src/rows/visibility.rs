@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -11,6 +11,18 @@ use serde_json::Value;
 
 /// Saves a second while this is measured.
 const SAVES_PER_SECOND: u32 = 50;
+
+use crate::measure::{Settings, percentile};
+
+/// The program, built beside this one.
+fn program() -> PathBuf {
+    let program = std::env::current_exe().unwrap().with_file_name("leveret");
+    assert!(
+        program.is_file(),
+        "build the program first: cargo build --release -p leveret"
+    );
+    program
+}
 
 struct Daemon {
     process: Child,
@@ -26,7 +38,7 @@ impl Drop for Daemon {
 
 impl Daemon {
     fn start(directory: &Path, join: Option<&str>) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_leveret"));
+        let mut command = Command::new(program());
         command.args([
             "serve",
             "--json",
@@ -55,7 +67,7 @@ impl Daemon {
     }
 
     fn run(&self, arguments: &[&str]) -> String {
-        let output = Command::new(env!("CARGO_BIN_EXE_leveret"))
+        let output = Command::new(program())
             .args(arguments)
             .env("LEVERET_API", &self.api)
             .output()
@@ -70,7 +82,7 @@ impl Daemon {
 }
 
 /// Prints the median and the 99th percentile.
-pub(crate) fn visibility(seconds: f64) {
+pub(crate) fn visibility(settings: &Settings) {
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let first = Daemon::start(one.path(), None);
     let token = first.run(&["token"]);
@@ -98,7 +110,7 @@ pub(crate) fn visibility(seconds: f64) {
     });
     let agent = ureq::agent();
     let mut answered = HashMap::new();
-    for i in 0..(seconds * f64::from(SAVES_PER_SECOND)) as u32 {
+    for i in 0..(settings.seconds * f64::from(SAVES_PER_SECOND)) as u32 {
         let start = Instant::now();
         let mut answer = agent
             .post(format!("{}/v1/apply", first.api))
@@ -131,11 +143,11 @@ pub(crate) fn visibility(seconds: f64) {
         "every save was seen on the other daemon"
     );
     delays.sort_by(f64::total_cmp);
-    let at = |share: f64| delays[((delays.len() - 1) as f64 * share) as usize];
+    let at = |share: f64| percentile(&delays, share);
     println!(
         "| a save's answer to the event on another daemon, {SAVES_PER_SECOND} saves/s | median \
          {:.2} ms, p99 {:.2} ms | Corrosion 1.0, three agents on such a machine: 315 ms, 613 ms \
-         | {:.4} |",
+         | {:.4} | |",
         at(0.5),
         at(0.99),
         at(0.5) / 315.0,

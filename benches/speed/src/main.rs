@@ -1,0 +1,56 @@
+//! Speed as ratios: each figure beside what it is measured against, in the same run.
+//!
+//! `make bench` runs it. A measurement is made in [`measure::ROUNDS`] rounds that take the two
+//! sides in turn, since machines are shared and noisy; the ratio is the median of the rounds'.
+//! Neither criterion nor divan does that: they time one thing after another.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a benchmark measures time, and fails loudly"
+)]
+
+mod bare;
+mod measure;
+mod rows;
+mod scene;
+
+use clap::Parser;
+use measure::Settings;
+
+/// Prints a table of ratios.
+#[derive(Parser)]
+#[command(name = "leveret-speed")]
+struct Arguments {
+    /// Which measurements to make, by the beginnings of their names; all if none is given.
+    names: Vec<String>,
+    /// How long each side of a round lasts where that can be chosen, in seconds.
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+    /// The size of what is large: nodes, saves, descendants.
+    #[arg(long, default_value_t = 100_000)]
+    large: usize,
+    /// Lists the measurements.
+    #[arg(long)]
+    list: bool,
+}
+
+fn main() {
+    let arguments = Arguments::parse();
+    let settings = Settings {
+        seconds: arguments.seconds,
+        large: arguments.large,
+    };
+    if arguments.list {
+        for (name, _) in rows::ALL {
+            println!("{name}");
+        }
+        return;
+    }
+    println!("{}", measure::HEADING);
+    let wanted = |name: &str| {
+        arguments.names.is_empty() || arguments.names.iter().any(|n| name.starts_with(n.as_str()))
+    };
+    for (_, measure) in rows::ALL.iter().filter(|(name, _)| wanted(name)) {
+        measure(&settings);
+    }
+}
