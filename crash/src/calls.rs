@@ -1,36 +1,30 @@
 //! Every call of a run to the file system: it is the last one, or it fails.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+mod meddle;
 
-use anyhow::ensure;
+use std::num::NonZero;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{bail, ensure};
 
 use crate::disk::Disk;
 use crate::judge::{Promises, Verdict, judge};
-use crate::strace::{self, Record, Step};
+use crate::strace::{self, Step};
 use crate::tally::Tally;
-use crate::trial::{Trial, record, tamper};
+use crate::trial::{Trial, record, run_meddled, run_slowed};
+use meddle::{Library, Meddling};
 
-/// Calls that can fail for want of room.
-const WRITING: [&str; 6] = [
-    "openat",
-    "mkdir",
-    "write",
-    "pwrite64",
-    "rename",
-    "ftruncate",
-];
-/// Calls that can fail since the disk does.
-const SYNCING: [&str; 2] = ["fsync", "fdatasync"];
-/// The other calls before which a process can be killed.
-const NAMING: [&str; 2] = ["unlink", "unlinkat"];
 /// How long a slow sync takes, in microseconds.
 const SLOW_US: u32 = 30_000;
+/// A call that so many runs after one another have not come to is beyond the last.
+const BEYOND: u64 = 3;
 
 /// Kill a run at every call to the file system, and let every call fail
 ///
-/// For the first, a run is recorded, and its files are shown as they were after each call; that
-/// reaches every one of them. Then `strace` kills, and lets calls fail, in as many runs.
+/// First a run is recorded, and its files are shown as they were after each call. Then a library that
+/// is loaded before the C library kills a run at its first call about its files, one at its second, and
+/// so on; and in as many runs the call finds no room, or fails.
 #[derive(clap::Args)]
 pub(crate) struct Calls {
     /// Take only one call in so many
@@ -47,12 +41,11 @@ pub(crate) struct Calls {
 impl Calls {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         strace::must_be_installed()?;
-        let most = self.shown()?;
-        let killed: Vec<&str> = [&WRITING[..], &SYNCING, &NAMING].concat();
-        self.tampered("killed at a call", &killed, "signal=KILL", &most)?;
-        self.tampered("no room", &WRITING, "error=ENOSPC", &most)?;
-        let failing: Vec<&str> = [&WRITING[..], &SYNCING].concat();
-        self.tampered("a call failed", &failing, "error=EIO", &most)?;
+        self.shown()?;
+        let library = Library::build()?;
+        for how in meddle::ALL {
+            self.meddled(&library, how)?;
+        }
         self.slow()
     }
 
@@ -65,7 +58,7 @@ impl Calls {
     }
 
     /// Judges the files of a recorded run as they were after each call.
-    fn shown(&self) -> anyhow::Result<Most> {
+    fn shown(&self) -> anyhow::Result<()> {
         let trial = Trial::new()?;
         let mut disk = Disk::of(&trial.root)?;
         let record = record(&trial, &self.arguments())?;
@@ -92,49 +85,80 @@ impl Calls {
         }
         tally.print("killed after a call, as recorded");
         println!("  of {changes} calls that changed something");
-        Ok(most_of_a_thread(&trial.root, &record))
+        Ok(())
     }
 
-    /// Does something to each call about each file, one a run.
-    fn tampered(&self, what: &str, names: &[&str], how: &str, most: &Most) -> anyhow::Result<()> {
-        let (mut tally, mut calls, mut cut_short) = (Tally::default(), 0, 0);
-        for ((name, file), count) in most {
-            if !names.contains(&name.as_str()) {
-                continue;
-            }
-            for when in 1..=*count {
-                calls += 1;
-                if calls % self.every != 0 {
-                    continue;
+    /// Does something to each call, one a run, until there is none with such a number.
+    fn meddled(&self, library: &Library, how: Meddling) -> anyhow::Result<()> {
+        let tally = Mutex::new(Tally::default());
+        // The next call, and the last one that a run has come to.
+        let (next, met) = (AtomicU64::new(1), AtomicU64::new(0));
+        let work = || -> anyhow::Result<()> {
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed) * self.every;
+                if at > met.load(Ordering::Relaxed) + BEYOND * self.every {
+                    return Ok(());
                 }
-                let trial = Trial::new()?;
-                let injection = format!("{name}:{how}:when={when}");
-                let file = trial.root.join(file);
-                let (promises, ended) = tamper(&trial, &self.arguments(), &injection, Some(&file))?;
-                cut_short += u64::from(!ended);
-                let name = format!("{injection} about {}", file.display());
-                let verdict = trial.judged(&name, |data| must_be_kept(judge(data, &promises)?))?;
-                tally.count(&verdict);
+                if let Some(verdict) = self.meddle(library, how, at)? {
+                    met.fetch_max(at, Ordering::Relaxed);
+                    let mut tally = tally.lock().unwrap_or_else(|tally| tally.into_inner());
+                    tally.count(&verdict);
+                }
             }
-        }
-        tally.print(what);
-        println!("  of {calls} calls; {cut_short} runs did not come to their end");
+        };
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            for thread in threads {
+                match thread.join() {
+                    Ok(done) => done?,
+                    Err(_) => bail!("a thread panicked"),
+                }
+            }
+            Ok(())
+        })?;
+        let tally = tally
+            .into_inner()
+            .unwrap_or_else(|tally| tally.into_inner());
+        tally.print(how.name);
+        println!("  of calls 1 to {}", met.into_inner());
         ensure!(
-            cut_short > 0 || tally.is_empty(),
-            "none of the runs noticed: that shows nothing"
+            !tally.is_empty(),
+            "no run came to such a call: that shows nothing"
         );
         Ok(())
     }
 
+    /// One such run; nothing if it did not come to that call.
+    fn meddle(&self, library: &Library, how: Meddling, at: u64) -> anyhow::Result<Option<Verdict>> {
+        let trial = Trial::new()?;
+        let below = trial.root.clone();
+        let ran = run_meddled(&trial, &self.arguments(), |command| {
+            library.preload(command, how, &below, at);
+        })?;
+        if !meddle::was_met(&ran.said) {
+            ensure!(
+                ran.ended,
+                "{}, call {at}: it ended before that call",
+                how.name
+            );
+            return Ok(None);
+        }
+        let name = format!("{}, call {at}", how.name);
+        let promises = ran.promises;
+        let verdict = trial.judged(&name, |data| must_be_kept(judge(data, &promises)?))?;
+        Ok(Some(verdict))
+    }
+
     fn slow(&self) -> anyhow::Result<()> {
         let trial = Trial::new()?;
-        let injection = format!("fsync,fdatasync:delay_enter={SLOW_US}");
-        let (promises, ended) = tamper(&trial, &self.arguments(), &injection, None)?;
+        let ran = run_slowed(&trial, &self.arguments(), SLOW_US)?;
+        let promises = ran.promises;
         ensure!(
-            ended && promises.saved.len() as u64 == self.saves,
+            ran.ended && promises.saved.len() as u64 == self.saves,
             "a slow disk: it did not come to its end"
         );
-        let verdict = trial.judged(&injection, |data| must_be_kept(judge(data, &promises)?))?;
+        let verdict = trial.judged("slow syncs", |data| must_be_kept(judge(data, &promises)?))?;
         let mut tally = Tally::default();
         tally.count(&verdict);
         tally.print("every sync was slow");
@@ -146,26 +170,4 @@ impl Calls {
 fn must_be_kept(verdict: Verdict) -> anyhow::Result<Verdict> {
     ensure!(verdict == Verdict::Kept, "{verdict:?}");
     Ok(verdict)
-}
-
-/// How often the busiest thread made each call about each file, whose path is below the disk: so does
-/// `strace` count.
-type Most = BTreeMap<(String, PathBuf), u64>;
-
-fn most_of_a_thread(root: &Path, record: &Record) -> Most {
-    let mut counts: BTreeMap<(&str, PathBuf, &str), u64> = BTreeMap::new();
-    for call in &record.calls {
-        if let Some(path) = call.about()
-            && let Ok(file) = path.strip_prefix(root)
-        {
-            let place = (call.name.as_str(), file.to_owned(), call.thread.as_str());
-            *counts.entry(place).or_default() += 1;
-        }
-    }
-    let mut most = Most::new();
-    for ((name, file, _), count) in counts {
-        let known = most.entry((name.to_owned(), file)).or_insert(0);
-        *known = count.max(*known);
-    }
-    most
 }

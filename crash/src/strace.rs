@@ -95,20 +95,15 @@ pub(crate) fn recorded(program: &Path, into: &Path) -> Command {
     command
 }
 
-/// A command that runs `program` under `strace`, which does something to some of its calls; with a
-/// path, only to those that are about the file there. Calls are counted by thread.
-pub(crate) fn tampered(program: &Path, injection: &str, about: Option<&Path>) -> Command {
+/// A command that runs `program` under `strace`, which makes each sync so many microseconds longer.
+pub(crate) fn slowed(program: &Path, microseconds: u32) -> Command {
     let mut command = Command::new("strace");
-    let calls = injection.split(':').next().unwrap_or_default();
     command
-        .args(["-f", "-qq", "-y", "--seccomp-bpf", "-e", "signal=none"])
-        .args(["-e", &format!("trace={calls}")])
-        .args(["-e", &format!("inject={injection}")])
-        .args(["-o", "/dev/null"]);
-    if let Some(path) = about {
-        command.arg("-P").arg(path);
-    }
-    command.arg(program);
+        .args(["-f", "-qq", "--seccomp-bpf", "-e", "signal=none"])
+        .args(["-e", "trace=fsync,fdatasync", "-e"])
+        .arg(format!("inject=fsync,fdatasync:delay_enter={microseconds}"))
+        .args(["-o", "/dev/null"])
+        .arg(program);
     command
 }
 
@@ -152,7 +147,7 @@ impl Record {
         let at = self.calls.len();
         let (given, result) = match rest.strip_suffix("<unfinished ...>") {
             Some(given) => {
-                under_way.insert(thread.clone(), at);
+                under_way.insert(thread, at);
                 (given.trim_end(), None)
             }
             None => {
@@ -163,7 +158,6 @@ impl Record {
         };
         let finished = !rest.ends_with("<unfinished ...>");
         self.calls.push(Call {
-            thread,
             name: name.to_owned(),
             arguments: arguments(given)?,
             result,

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, bail, ensure};
 
 use crate::judge::{Promises, Verdict};
-use crate::strace::{Record, recorded, tampered};
+use crate::strace::{Record, recorded, slowed};
 
 /// See the top of the file.
 pub(crate) struct Trial {
@@ -114,25 +114,57 @@ pub(crate) fn run_work(trial: &Trial, arguments: &[(&str, u64)]) -> anyhow::Resu
     Ok(Promises::of(&String::from_utf8_lossy(&output.stdout)))
 }
 
-/// Lets a process work in a trial's data directory while `injection` is done to its calls, or to those
-/// about one file. Gives what it promised, and whether it came to its end.
+/// What a process did that was not left alone.
+pub(crate) struct Ran {
+    pub(crate) promises: Promises,
+    /// Whether it came to its end.
+    pub(crate) ended: bool,
+    /// What it wrote to standard error.
+    pub(crate) said: Vec<u8>,
+}
+
+/// Lets a process work in a trial's data directory; `meddle` may change how it is started.
 ///
 /// # Errors
 /// If it can not be started, or hangs.
-pub(crate) fn tamper(
+pub(crate) fn run_meddled(
     trial: &Trial,
     arguments: &[(&str, u64)],
-    injection: &str,
-    about: Option<&Path>,
-) -> anyhow::Result<(Promises, bool)> {
-    let command = tampered(&myself()?, injection, about);
-    let output = with_work(command, trial, arguments).output()?;
+    meddle: impl FnOnce(&mut Command),
+) -> anyhow::Result<Ran> {
+    let mut command = with_work(Command::new(myself()?), trial, arguments);
+    meddle(&mut command);
+    ran(command.stderr(Stdio::piped()))
+}
+
+/// Lets a process work in a trial's data directory, with each sync so many microseconds longer.
+///
+/// # Errors
+/// If it can not be started, or hangs.
+pub(crate) fn run_slowed(
+    trial: &Trial,
+    arguments: &[(&str, u64)],
+    microseconds: u32,
+) -> anyhow::Result<Ran> {
+    ran(&mut with_work(
+        slowed(&myself()?, microseconds),
+        trial,
+        arguments,
+    ))
+}
+
+fn ran(command: &mut Command) -> anyhow::Result<Ran> {
+    let output = command.output()?;
     let said = String::from_utf8_lossy(&output.stdout);
     if output.status.code() == Some(crate::work::HUNG) {
         let last = said.lines().last().unwrap_or_default();
-        bail!("{injection} {about:?}: the run hangs after `{last}`");
+        bail!("the run hangs after `{last}`");
     }
-    Ok((Promises::of(&said), output.status.success()))
+    Ok(Ran {
+        promises: Promises::of(&said),
+        ended: output.status.success(),
+        said: output.stderr,
+    })
 }
 
 /// Copies a directory with all that is in it.

@@ -3,7 +3,6 @@ use crate::strace::Argument;
 
 fn call(name: &str, arguments: Vec<Argument>, number: i64, path: Option<&str>) -> Call {
     Call {
-        thread: "1".into(),
         name: name.into(),
         arguments,
         result: Some(Answer::Done(number, path.map(PathBuf::from))),

@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 /// One call.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
-    /// Whose it is.
-    pub(crate) thread: String,
     /// Its name.
     pub(crate) name: String,
     /// What it was given.
@@ -98,14 +96,6 @@ impl Call {
             }
         }
         None
-    }
-
-    /// The file that it is about: by an open file, or by its path.
-    pub(crate) fn about(&self) -> Option<PathBuf> {
-        match self.arguments.first() {
-            Some(Argument::File(number, path)) if *number >= 0 => Some(path.clone()),
-            _ => self.path(0),
-        }
     }
 
     /// The line that a process said with this call on its standard output.
