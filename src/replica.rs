@@ -32,6 +32,7 @@ mod rows;
 mod save;
 mod status;
 mod stream;
+mod upgrade;
 mod verify;
 
 use std::collections::{BTreeMap, VecDeque};

@@ -1,10 +1,10 @@
 //! Opening: from what a life has left behind to a replica that goes on.
 //!
-//! A state that has more of a chain than counts is made again first (`ends`). Then the state's last
-//! checkpoint says what has been applied. What the journal has above that is
-//! read, verified and merged again in one pass, this replica's own chains and those of others
-//! alike; what waited before waits again. At a gap or a damaged record a stream ends: what follows
-//! is as if it had never come, and is fetched again.
+//! A state that an older leveret has written is given up first (`upgrade`), one that has more of a
+//! chain than counts is made again (`ends`). Then the state's last checkpoint says what has been
+//! applied. What the journal has above that is read, verified and merged again, this replica's own
+//! chains and those of others alike; what waited before waits again. At a gap or a damaged record a
+//! stream ends: what follows is as if it had never come, and is fetched again.
 
 mod chain;
 
@@ -27,7 +27,8 @@ use super::output::Alarm;
 use super::ready::Holds;
 use super::status::Counters;
 use super::stream::{Reached, Stream, Streams, Tip};
-use super::{Identity, Replica, ReplicaConfig, Repo};
+use super::{Identity, Replica, ReplicaConfig, Repo, upgrade};
+use crate::codec::record::RECORD_VERSION;
 use crate::codec::{key, mark};
 use crate::merge::{ReadError, State};
 use crate::model::{Birth, OriginId, Predecessor, RepoId, Sequence, Time};
@@ -49,6 +50,18 @@ pub enum OpenError {
     /// The journal could not be read.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// The state was written by a newer leveret.
+    #[error(
+        "the state of `{}` has the format {found}, and this program knows those up to \
+         {RECORD_VERSION}; use a newer leveret",
+        repo.name()
+    )]
+    Newer {
+        /// The repository.
+        repo: RepoId,
+        /// The version of its records.
+        found: u8,
+    },
     /// The state has applied what the journal has not (any more).
     #[error(
         "the journal of `{}` lacks change set {sequence} of origin {origin}, which the state has \
@@ -72,11 +85,12 @@ impl Replica {
     /// bytes: everything that is drawn in this life comes from it. `now` is the physical time.
     ///
     /// Writes to the store only if a state has more of an origin than has turned out to count: it is
-    /// then made again, in one checkpoint.
+    /// then made again, in one checkpoint; or if it has an older format: it is then given up, and
+    /// merged again from the journal in memory.
     ///
     /// # Errors
-    /// If the store can not be read or, then, written, or is not that of this cluster. Nothing has
-    /// been written then, or all of a checkpoint.
+    /// If the store can not be read or, then, written, or is not that of this cluster, or of a newer
+    /// program. Nothing has been written then, or whole checkpoints.
     pub fn open(
         config: ReplicaConfig,
         identity: Identity,
@@ -190,6 +204,7 @@ impl Replica {
     }
 
     fn open_repo(&mut self, id: RepoId, storage: &Arc<dyn Storage>) -> Result<(), OpenError> {
+        upgrade::give_up_older(id, storage.as_ref())?;
         ends::give_up_lost(id, storage, self.config.cache_bytes)?;
         let ends = ends::recall(storage.as_ref(), id)?;
         let state = State::open(id, storage.clone(), self.config.cache_bytes)?;

@@ -1,6 +1,7 @@
 use super::world::World;
 use crate::codec::change_set::chain_hash;
-use crate::codec::{journal, key};
+use crate::codec::record::RECORD_VERSION;
+use crate::codec::{journal, key, state_key};
 use crate::model::{RepoId, Sequence, Value};
 use crate::replica::{Alarm, OpenError, Replica};
 use crate::storage::Storage;
@@ -203,17 +204,97 @@ fn a_journal_that_lacks_what_the_state_has_is_not_opened() {
     let storage = world.machines[0].storage.clone();
     let key = key::journal(RepoId::MAIN, receipt.id.origin, receipt.sequence);
     storage.checkpoint(&[(key, None)], &mut || Ok(())).unwrap();
-    let machine = &world.machines[0];
-    let opened = Replica::open(
-        machine.config.clone(),
-        machine.identity.clone(),
-        storage,
-        [1; 32],
-        world.time(0),
-    );
-    let error = opened.err().unwrap();
+    let error = opened_again(&world).err().unwrap();
     assert!(matches!(error, OpenError::Journal { .. }), "{error}");
     assert!(error.to_string().contains("verify --rebuild"), "{error}");
+}
+
+/// Gives the first byte of every state record of a closed machine another value.
+fn set_state_format(world: &World, format: u8) -> usize {
+    let storage = &world.machines[0].storage;
+    let mut changes = Vec::new();
+    for (table, repo) in state_key::TABLES
+        .iter()
+        .flat_map(|table| RepoId::ALL.map(|repo| (*table, repo)))
+    {
+        let from = vec![table, repo.0];
+        let to = state_key::after_prefix(&from);
+        for (key, mut value) in storage.scan(&from, &to, usize::MAX).unwrap() {
+            value[0] = format;
+            changes.push((key, Some(value)));
+        }
+    }
+    storage.checkpoint(&changes, &mut || Ok(())).unwrap();
+    changes.len()
+}
+
+fn opened_again(world: &World) -> Result<Replica, OpenError> {
+    let machine = &world.machines[0];
+    Replica::open(
+        machine.config.clone(),
+        machine.identity.clone(),
+        machine.storage.clone(),
+        [1; 32],
+        world.time(0),
+    )
+}
+
+#[test]
+fn a_state_of_an_older_format_is_made_again_from_the_journal() {
+    let mut world = World::members(1, 130);
+    for n in 0..30 {
+        world.save_and_wait(0, &format!("add /n{n}\nset /n{n} x {n}"));
+    }
+    world.run(7_000);
+    let (heads, digests) = (world.applied(0, RepoId::MAIN), world.digests(RepoId::MAIN));
+    world.crash(0);
+    assert!(set_state_format(&world, RECORD_VERSION - 1) > 60);
+    world.open(0);
+    assert_eq!(world.applied(0, RepoId::MAIN), heads);
+    assert_eq!(world.digests(RepoId::MAIN), digests);
+    assert!(world.replica(0).counters.applied > 30, "all of the journal");
+    // Its checkpoint is of the present format.
+    world.run(7_000);
+    world.crash(0);
+    world.open(0);
+    assert_eq!(world.replica(0).counters.applied, 0);
+    assert_eq!(world.digests(RepoId::MAIN), digests);
+}
+
+#[test]
+fn a_state_that_was_half_given_up_when_the_power_went_is_made_again() {
+    let mut world = World::members(1, 131);
+    world.save_and_wait(0, "add /a\nset /a x 1");
+    world.run(7_000);
+    let digests = world.digests(RepoId::MAIN);
+    world.crash(0);
+    set_state_format(&world, RECORD_VERSION - 1);
+    let storage = world.machines[0].storage.clone();
+    let from = vec![b'n', RepoId::MAIN.0];
+    let nodes = storage.scan(&from, &state_key::after_prefix(&from), usize::MAX);
+    let gone: Vec<_> = nodes
+        .unwrap()
+        .into_iter()
+        .map(|(key, _)| (key, None))
+        .collect();
+    storage.checkpoint(&gone, &mut || Ok(())).unwrap();
+    world.open(0);
+    assert_eq!(world.digests(RepoId::MAIN), digests);
+}
+
+#[test]
+fn a_state_of_a_newer_format_is_refused_and_left_alone() {
+    let mut world = World::members(1, 132);
+    world.save_and_wait(0, "add /a");
+    world.run(7_000);
+    world.crash(0);
+    set_state_format(&world, RECORD_VERSION + 1);
+    let error = opened_again(&world).err().unwrap();
+    assert!(matches!(error, OpenError::Newer { .. }), "{error}");
+    let meta = world.machines[0]
+        .storage
+        .get(&state_key::meta(RepoId::MAIN));
+    assert_eq!(meta.unwrap().unwrap()[0], RECORD_VERSION + 1);
 }
 
 #[test]
