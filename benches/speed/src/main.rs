@@ -11,8 +11,11 @@
 
 mod bare;
 mod measure;
+mod report;
 mod rows;
 mod scene;
+
+use std::path::PathBuf;
 
 use clap::Parser;
 use measure::Settings;
@@ -29,6 +32,9 @@ struct Arguments {
     /// The size of what is large: nodes, saves, descendants.
     #[arg(long, default_value_t = 100_000)]
     large: usize,
+    /// Instead, counts what things cost, and writes a picture of each into this directory.
+    #[arg(long, value_name = "DIRECTORY")]
+    report: Option<PathBuf>,
     /// Lists the measurements.
     #[arg(long)]
     list: bool,
@@ -44,6 +50,10 @@ fn main() {
         for (name, _) in rows::ALL {
             println!("{name}");
         }
+        return;
+    }
+    if let Some(directory) = &arguments.report {
+        report::write(directory, arguments.large);
         return;
     }
     println!("{}", measure::HEADING);
