@@ -14,6 +14,7 @@ mod log;
 mod manage;
 mod outline;
 mod read;
+mod repair;
 mod request;
 mod save;
 mod status;
@@ -185,6 +186,7 @@ fn router(shared: Shared, guard: guard::Guard) -> Router {
         .route("/v1/token", post(manage::token))
         .route("/v1/isolate", post(manage::isolate))
         .route("/v1/backup", post(backup::backup))
+        .route("/v1/repair-clock", post(repair::repair_clock))
         .route("/v1/wait", get(manage::wait))
         .route("/healthz", get(status::health))
         .route("/metrics", get(status::metrics))

@@ -18,6 +18,7 @@ mod logging;
 mod operation;
 mod peers;
 mod refs;
+mod repair_clock;
 mod restore;
 mod serve;
 mod status;
@@ -79,6 +80,7 @@ enum Command {
     Wait(wait::Wait),
     Isolate(isolate::Isolate),
     Backup(backup::Backup),
+    RepairClock(repair_clock::RepairClock),
     Verify(verify::Verify),
 }
 
@@ -169,6 +171,7 @@ fn run(command: Command, out: &mut dyn Write) -> anyhow::Result<()> {
         Command::Wait(command) => command.run(out),
         Command::Isolate(command) => command.run(out),
         Command::Backup(command) => command.run(out),
+        Command::RepairClock(command) => command.run(out),
         Command::Verify(command) => command.run(out),
     }
 }

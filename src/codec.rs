@@ -13,6 +13,7 @@
 
 pub(crate) mod bytes;
 pub mod change_set;
+pub mod closing;
 pub mod frame;
 pub mod handshake;
 pub mod journal;

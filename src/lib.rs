@@ -68,9 +68,9 @@ pub use model::{
 };
 #[cfg(feature = "net")]
 pub use peer::{
-    BackupError, BackupReport, ChangeSetInfo, ChangeSets, CloseError, CommitEvent,
-    CreateTokenError, Durability, Event, ImportError, ImportFailure, ImportReport, JoinError,
-    JoinToken, Log, LogEntry, LogError, Observer, OpenError, Peer, PeerInfo, PeerOptions,
-    PeerStatus, Receipt, RepoStatus, SaveError, Session, SessionError, Target, TreeFormat,
-    WaitError,
+    BackupError, BackupReport, ChangeSetInfo, ChangeSets, ClockRepair, ClockRepairError,
+    CloseError, ClosedOrigin, CommitEvent, CreateTokenError, Durability, Event, ImportError,
+    ImportFailure, ImportReport, JoinError, JoinToken, Log, LogEntry, LogError, Observer,
+    OpenError, Peer, PeerInfo, PeerOptions, PeerStatus, Receipt, RepairError, RepoStatus,
+    SaveError, Session, SessionError, Target, TreeFormat, WaitError,
 };

@@ -26,6 +26,7 @@ mod network;
 mod observe;
 mod open;
 mod options;
+mod repair;
 mod session;
 mod status;
 mod store;
@@ -46,9 +47,12 @@ pub use self::import::{ImportFailure, ImportReport};
 pub use self::log::{Log, LogEntry};
 pub use self::observe::{EVENTS_MAX, Event, Observer};
 pub use self::options::PeerOptions;
+pub use self::repair::{ClockRepair, ClockRepairError};
 pub use self::session::{Session, Target};
 pub use self::status::{PeerInfo, PeerStatus};
 pub use self::tree::TreeFormat;
 pub use self::verify::{VerifyError, VerifyReport, verify};
 pub use crate::net::{JoinToken, TokenError};
-pub use crate::replica::{ChangeSetInfo, CommitEvent, Durability, Receipt, RepoStatus};
+pub use crate::replica::{
+    ChangeSetInfo, ClosedOrigin, CommitEvent, Durability, Receipt, RepairError, RepoStatus,
+};

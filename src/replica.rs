@@ -9,14 +9,18 @@
 //! events, unless durability is relaxed.
 //!
 //! The parts: `clock` stamps; `stream` is the chain of one origin, and `ends` says where one ends
-//! that breaks the rules; `journal` finds change sets; `recovery` opens; `save` takes local ones,
+//! that breaks the rules, or that its author has closed
+//! (`closing`), since its clock was far ahead (`ahead`); `journal` finds change sets; `recovery` opens; `save` takes local ones,
 //! `admission` those of others, `ready` decides when they may be applied (M2, M16); `commit` is the
 //! way to the disk, `gossip` the talk with others, `members` who belongs. What merging means is
 //! left to `merge`; sockets, threads and timers to the driver.
 
 mod admission;
+mod again;
+mod ahead;
 mod backup;
 mod clock;
+mod closing;
 mod commit;
 mod config;
 mod ends;
@@ -45,6 +49,7 @@ use crate::model::{OriginId, Predecessor, RepoId, Time};
 use crate::storage::StorageError;
 
 pub use crate::codec::message::Message;
+pub use ahead::{ClosedOrigin, Repair, RepairError};
 pub use backup::{Copied, Copier, CopyError};
 pub use config::{Durability, Founder, ReplicaConfig};
 #[cfg(feature = "faults")]
@@ -60,7 +65,9 @@ pub use save::SaveError;
 pub use status::{Counters, HeldReason, PeerStatus, RepoStatus, Status};
 pub use verify::{PROBLEMS_MAX, Verified, verify};
 
+use again::Again;
 use clock::Clock;
+use closing::Closings;
 use commit::{Batch, CheckpointOut, InFlight};
 use gossip::Gossip;
 use journal::Journal;
@@ -100,13 +107,25 @@ pub struct Replica {
     unwitnessed: bool,
     /// Set once the store has failed. From then on nothing is written.
     failed: Option<StorageError>,
-    /// The state of this repository has gone beyond an end: as soon as that is durable, the replica
-    /// stops.
-    remaking: Option<RepoId>,
+    /// The state has more than it may: as soon as what shows that is durable, the replica stops.
+    remaking: Option<Remake>,
+    /// What is being saved again, since its author has closed the origin.
+    again: Vec<Again>,
+    /// The clock is far behind what this replica has seen, and is not believed.
+    doubted: bool,
     /// When it was opened, if nothing was found then that this replica had made: all of that is
     /// expected to come from others.
     began_empty: Option<Time>,
     closing: bool,
+}
+
+/// Why a state is to be made again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Remake {
+    /// That of this repository has gone beyond an end.
+    Ended(RepoId),
+    /// The clock was so many milliseconds ahead, and is right now.
+    Ahead { ahead_ms: u64 },
 }
 
 /// What a replica has of one repository.
@@ -118,6 +137,8 @@ struct Repo {
     applied_hash: Option<(Version, [u8; 16])>,
     holds: Holds,
     journal: Journal,
+    /// By which authors have ended origins of their own.
+    closings: Closings,
     /// The end of this replica's stream before the present origin.
     predecessor: Option<Predecessor>,
     checkpointed_at: Time,
@@ -220,6 +241,7 @@ impl Replica {
     /// what was to happen later must not wait until it is there again.
     fn advance_to(&mut self, now: Time) {
         use fault::Fault::SetBackUnnoticed;
+        self.check_lead(now);
         if now.plus_millis(STEP_BACK_MS) >= self.now || fault::on(SetBackUnnoticed) {
             self.now = self.now.max(now);
             return;

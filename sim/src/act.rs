@@ -3,10 +3,11 @@
 mod clocks;
 mod hostile;
 mod load;
+mod repairs;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use leveret::model::{OriginId, RepoId, Sequence};
+use leveret::model::{OriginId, PublicKey, RepoId, Sequence};
 
 use crate::chance::Chance;
 use crate::plan::{Kind, Plan, Planned, Profile};
@@ -32,6 +33,8 @@ enum Todo {
     End(Ending),
     /// A machine that was taken out writes something; the how many-th time.
     WriteOn(usize, usize),
+    /// Somebody says that the clock of a machine is right; so many times more.
+    Repair(usize, u32),
 }
 
 /// A copy of a directory.
@@ -52,6 +55,10 @@ pub(crate) struct Director {
     hostile: Option<usize>,
     /// Machines that live far in the future.
     pub(crate) ahead: BTreeSet<usize>,
+    /// The keys of those that once did.
+    pub(crate) odd: BTreeSet<PublicKey>,
+    /// Repairs that are not done.
+    repairing: usize,
     /// No fault strikes any more.
     healing: bool,
 }
@@ -67,6 +74,8 @@ impl Director {
             backups: Vec::new(),
             hostile: None,
             ahead: BTreeSet::new(),
+            odd: BTreeSet::new(),
+            repairing: 0,
             healing: false,
         };
         director.found(plan, world);
@@ -140,6 +149,10 @@ impl Director {
         match todo {
             Todo::End(ending) => end(world, ending),
             Todo::Planned(_) | Todo::WriteOn(..) if self.healing => {}
+            Todo::Repair(machine, looks) => {
+                self.repairing -= 1;
+                self.repair(world, machine, looks);
+            }
             Todo::WriteOn(machine, number) => self.load.write_on(world, machine, number),
             Todo::Planned(Planned::Save(number)) => {
                 // Copies of directories are taken while things happen.
@@ -210,6 +223,7 @@ impl Director {
             Kind::JumpForward | Kind::JumpBack | Kind::Frozen | Kind::YearAhead => {
                 self.disturb_clock(world, kind, one, &mut chance);
             }
+            Kind::RepairClock => self.repair_one(world, &mut chance),
             Kind::Crash => {
                 let at = match chance.below(3) {
                     0 => None,
@@ -377,7 +391,8 @@ impl Director {
     pub(crate) fn heal(&mut self, world: &mut World) {
         self.healing = true;
         for todo in &mut self.todo {
-            if let Some(Todo::End(ending)) = todo.take() {
+            if let Some(Todo::End(ending)) = todo.take_if(|todo| !matches!(todo, Todo::Repair(..)))
+            {
                 end(world, ending);
             }
         }
@@ -398,6 +413,7 @@ impl Director {
         }
         self.backups.clear();
         self.connect_the_rest(world);
+        self.repair_some(world);
     }
 
     /// Where machines that are gone were all that lay between two others, these get to know each

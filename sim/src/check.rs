@@ -3,6 +3,7 @@
 //! Some are watched all the way, some are looked at when the faults have stopped and everybody has
 //! had time. Each of them says what is wrong in a sentence.
 
+mod again;
 mod blame;
 mod bounds;
 mod causality;
@@ -34,6 +35,8 @@ pub struct End<'a> {
     pub world: &'a World,
     /// Machines that were so far ahead of time that others do not apply what they wrote.
     pub ahead: &'a BTreeSet<usize>,
+    /// The keys of all that ever were.
+    pub odd: &'a BTreeSet<PublicKey>,
 }
 
 /// Something that must hold.
@@ -94,6 +97,7 @@ impl Checkers {
             Rc::new(RefCell::new(talk::Talk::default())),
             Rc::new(RefCell::new(told::Told::default())),
             Rc::new(RefCell::new(blame::Blame::default())),
+            Rc::new(RefCell::new(again::Again::default())),
             durability.clone(),
             Rc::new(RefCell::new(convergence::Convergence)),
             Rc::new(RefCell::new(model::Model::default())),

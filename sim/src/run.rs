@@ -220,6 +220,7 @@ impl Stage {
         let seen = look(&End {
             world: &self.world,
             ahead: &self.director.ahead,
+            odd: &self.director.odd,
         });
         let passed = |time: Micros| Duration::from_micros(time.0);
         let outcome = Outcome {
@@ -262,8 +263,7 @@ impl Stage {
     fn lead(&self) -> Micros {
         let world = &self.world;
         let ahead = &self.director.ahead;
-        let key = |machine: &usize| world.machines[*machine].identity.public();
-        let odd: Vec<_> = ahead.iter().map(key).collect();
+        let odd = &self.director.odd;
         let shown = self
             .checkers
             .newest(|author| !odd.contains(author) && !world.is_hostile(author));
@@ -311,11 +311,12 @@ impl Stage {
             if looks % STRANGERS == 0 {
                 self.director.help_strangers(&mut self.world);
             }
+            self.director.look_who_is_ahead(&self.world);
             let lag = self.lag();
-            if all_up && lag.is_none() && !self.world.is_saving() {
+            if all_up && lag.is_none() && !self.is_at_work() {
                 // A chain that has ended may have been found out only now.
                 self.glance(self.world.now.after(REST))?;
-                if self.lag().is_none() && !self.world.is_saving() {
+                if self.lag().is_none() && !self.is_at_work() {
                     break;
                 }
                 next = self.world.now;
@@ -330,6 +331,7 @@ impl Stage {
         let end = End {
             world: &self.world,
             ahead: &self.director.ahead,
+            odd: &self.director.odd,
         };
         let found = self.checkers.finish(&end).map_err(Verdict::Wrong);
         for mark in self.checkers.marks() {
@@ -338,11 +340,17 @@ impl Stage {
         found
     }
 
+    /// Whether something is being saved, or somebody repaired.
+    fn is_at_work(&self) -> bool {
+        self.world.is_saving() || self.director.is_repairing()
+    }
+
     /// What keeps the machines from being one; nothing if nothing does.
     fn lag(&self) -> Option<String> {
         let end = End {
             world: &self.world,
             ahead: &self.director.ahead,
+            odd: &self.director.odd,
         };
         match has_converged(&end) {
             Err(lag) => Some(lag.0),

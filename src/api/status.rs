@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::error::ApiError;
 use super::{Shared, stream};
 use crate::merge::Heads;
+use crate::model::id::Time;
 use crate::model::{OriginId, RepoId, Sequence};
 use crate::peer::{PeerInfo, PeerStatus};
 use crate::replica::{HeldReason, RepoStatus};
@@ -79,6 +80,12 @@ fn status_json(status: &PeerStatus) -> Value {
         "heads": applied_text(main),
         "digest": main.digest.to_string(),
         "held": status.state.held,
+        "own_held": own_held(status).iter().map(|(_, count, _)| count).sum::<u64>(),
+        "own_held_until": own_held(status)
+            .iter()
+            .map(|(_, _, until)| *until)
+            .max()
+            .and_then(super::log::rfc3339),
         "conflicts": status.conflicts,
         "peers": peers,
         "counters": counters,
@@ -107,6 +114,7 @@ fn repo_json(repo: &RepoStatus) -> Value {
                 "replica": repo.authors.get(origin).map(ToString::to_string),
                 "count": count,
                 "reason": reason_text(*reason),
+                "until": repo.until.get(origin).and_then(|until| super::log::rfc3339(*until)),
             })
         })
         .collect();
@@ -116,6 +124,7 @@ fn repo_json(repo: &RepoStatus) -> Value {
         "digest": repo.digest.to_string(),
         "held": held,
         "quarantined": repo.quarantined.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "closed": repo.closed.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "counters": merge_counters(repo),
     })
 }
@@ -135,6 +144,23 @@ fn reason_text(reason: HeldReason) -> &'static str {
     }
 }
 
+/// What the replica holds of its own saves since they are from the future: in which repository, how
+/// many, and until when.
+fn own_held(status: &PeerStatus) -> Vec<(RepoId, u64, Time)> {
+    let own = |repo: &RepoStatus| {
+        let mut count = 0;
+        let mut last = None;
+        for (origin, until) in &repo.until {
+            if repo.authors.get(origin) == Some(&status.replica) {
+                count += repo.held.get(origin).map_or(0, |(count, _)| *count);
+                last = last.max(Some(*until));
+            }
+        }
+        last.map(|until| (repo.repo, count, until))
+    };
+    status.state.repos.iter().filter_map(own).collect()
+}
+
 fn held_count(repo: &RepoStatus) -> u64 {
     repo.held.values().map(|(count, _)| count).sum()
 }
@@ -150,7 +176,11 @@ fn warnings(status: &PeerStatus) -> Vec<String> {
             if *reason == HeldReason::Dependency {
                 continue; // they come and go
             }
-            let author = repo.authors.get(origin).map(ToString::to_string);
+            let author = repo.authors.get(origin);
+            if repo.until.contains_key(origin) && author == Some(&status.replica) {
+                continue; // told below
+            }
+            let author = author.map(ToString::to_string);
             warnings.push(format!(
                 "{count} change sets of replica {} are held in `{}`: {}",
                 author.as_deref().unwrap_or("-"),
@@ -158,6 +188,14 @@ fn warnings(status: &PeerStatus) -> Vec<String> {
                 reason_text(*reason),
             ));
         }
+    }
+    for (repo, count, until) in own_held(status) {
+        warnings.push(format!(
+            "{count} saves of this replica's own are held in `{}` until {}, since its clock was ahead \
+             when they were made; `leveret repair-clock` saves them again as of now",
+            repo.name(),
+            super::log::rfc3339(until).unwrap_or_default(),
+        ));
     }
     warnings
 }

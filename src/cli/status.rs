@@ -33,6 +33,11 @@ impl Status {
         for name in ["digest", "heads", "held", "conflicts"] {
             line(out, name, &member(&status, name))?;
         }
+        if status["own_held"].as_u64().is_some_and(|count| count > 0) {
+            for name in ["own_held", "own_held_until"] {
+                line(out, name, &member(&status, name))?;
+            }
+        }
         for (name, value) in status["counters"].as_object().into_iter().flatten() {
             if *value != 0 || COUNTERS_SHOWN.contains(&name.as_str()) {
                 line(out, &printable(name), &super::text::shown(value))?;

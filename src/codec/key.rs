@@ -9,6 +9,10 @@
 //! R repo 'm' key(32)                          a key that is or was a member's
 //! R repo 'q' origin(16)                       where an origin that has broken the rules ends
 //! R repo 'e' origin(16) 0 or 1                the two halves of the proof of that
+//! R repo 'k' origin(16)                       a closing statement, and under which origin the
+//!                                             content of what it ends is saved again
+//! R repo 'f' origin(16)                       all of that is saved again
+//! R repo 'w'                                  when somebody said that the wall clock is right
 //! ```
 
 use crate::model::{OriginId, PublicKey, RepoId, Sequence};
@@ -94,6 +98,26 @@ pub fn evidence(repo: RepoId, origin: OriginId, half: u8) -> Key {
     [&[NOTES, repo.0, b'e'], origin.0.as_slice(), &[half]].concat()
 }
 
+/// Where a closing statement is, by the origin under which content is saved again.
+pub fn closing(repo: RepoId, again: OriginId) -> Key {
+    [&[NOTES, repo.0, b'k'], again.0.as_slice()].concat()
+}
+
+/// The beginning and the end of what [`closing`] makes for a repository.
+pub fn closings(repo: RepoId) -> (Key, Key) {
+    (vec![NOTES, repo.0, b'k'], vec![NOTES, repo.0, b'k' + 1])
+}
+
+/// Where it is noted that all content is saved again which a closing statement has ended.
+pub fn saved_again(repo: RepoId, again: OriginId) -> Key {
+    [&[NOTES, repo.0, b'f'], again.0.as_slice()].concat()
+}
+
+/// Where it is noted when somebody said that the wall clock is right.
+pub fn clock_is_right() -> Key {
+    vec![NOTES, RepoId::SYSTEM.0, b'w']
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,6 +140,13 @@ mod tests {
         assert_eq!(parse_quarantine(&key), Some(origin));
         let key = evidence(RepoId::MAIN, origin, 1);
         assert_eq!(hex(&key), ["520165", &"ab".repeat(16), "01"].concat());
+        let key = closing(RepoId::MAIN, origin);
+        assert_eq!(hex(&key), ["52016b", &"ab".repeat(16)].concat());
+        let (from, to) = closings(RepoId::MAIN);
+        assert!(from < key && key < to);
+        let key = saved_again(RepoId::MAIN, origin);
+        assert_eq!(hex(&key), ["520166", &"ab".repeat(16)].concat());
+        assert_eq!(hex(&clock_is_right()), "520077");
         let (from, to) = notes();
         assert!(from < clock() && key < to);
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_bytes::Bytes;
 
+use super::closing::CLOSING_BYTES_MAX;
 use super::journal::Seal;
 use super::text::{Fixed, bounded, fixed};
 use super::{DecodeError, from_bytes, to_bytes, unwrap, wrap};
@@ -33,6 +34,7 @@ const RANGE: u8 = 4;
 const HAVE: u8 = 5;
 const FORK: u8 = 6;
 const ENDS: u8 = 7;
+const CLOSING: u8 = 8;
 const WHAT: &str = "a message";
 
 /// Origins, ascending, each with the last number of it that is there.
@@ -125,6 +127,13 @@ pub enum Message {
         /// The last number of each, ascending by origin.
         ends: HeadList,
     },
+    /// A closing statement: shows that its author has ended origins of its own.
+    Closing {
+        /// The repository.
+        repo: RepoId,
+        /// The encoded statement.
+        statement: Arc<[u8]>,
+    },
     /// A kind that this version does not know. It is ignored.
     Unknown {
         /// The kind.
@@ -154,6 +163,9 @@ struct ForkMirror<'a>(
     #[serde(borrow)] Records<'a>,
     #[serde(borrow)] Records<'a>,
 );
+
+#[derive(Serialize, Deserialize)]
+struct ClosingMirror<'a>(u8, #[serde(borrow)] &'a Bytes);
 
 struct HeadsList(HeadList);
 
@@ -318,6 +330,10 @@ pub fn encode(message: &Message) -> Vec<u8> {
         Message::Ends { repo, ends } => {
             (ENDS, to_bytes(&HaveMirror(repo.0, HeadsList(ends.clone()))))
         }
+        Message::Closing { repo, statement } => (
+            CLOSING,
+            to_bytes(&ClosingMirror(repo.0, Bytes::new(statement))),
+        ),
         Message::Unknown { kind } => panic!("nobody sends a message of unknown kind {kind}"),
     };
     wrap(VERSION, kind, &body)
@@ -416,6 +432,20 @@ fn decode_body(kind: u8, body: &[u8]) -> Result<Option<Message>, DecodeError> {
             Message::Ends {
                 repo: RepoId(repo),
                 ends: ends.0,
+            }
+        }
+        CLOSING => {
+            let ClosingMirror(repo, statement) = from_bytes(WHAT, body)?;
+            if statement.len() > CLOSING_BYTES_MAX {
+                return Err(DecodeError::TooLarge {
+                    what: WHAT,
+                    bytes: statement.len(),
+                    max: CLOSING_BYTES_MAX,
+                });
+            }
+            Message::Closing {
+                repo: RepoId(repo),
+                statement: statement.to_vec().into(),
             }
         }
         _ => return Ok(None),

@@ -187,7 +187,9 @@ impl Engine {
                     tracing::warn!(%alarm, "alarm");
                     let failure = match &alarm {
                         Alarm::Storage(error) => Some(error.clone()),
-                        Alarm::Remake { .. } => Some(StorageError::ReadOnly(alarm.to_string())),
+                        Alarm::Remake { .. } | Alarm::Ahead { .. } => {
+                            Some(StorageError::ReadOnly(alarm.to_string()))
+                        }
                         _ => None,
                     };
                     if let Some(error) = failure
@@ -196,6 +198,9 @@ impl Engine {
                         // Found by the replica itself: the storage thread does not know of it yet.
                         self.failure = Some(error.to_string());
                         core.disk.fail(error);
+                    }
+                    if matches!(alarm, Alarm::OwnHeld { .. }) {
+                        continue; // the status tells it for as long as it is so
                     }
                     if self.alarms.len() == ALARMS_MAX {
                         self.alarms.pop_front();

@@ -24,6 +24,7 @@ use super::log::{Log, LogEntry};
 use super::network::Network;
 use super::observe::Observer;
 use super::options::PeerOptions;
+use super::repair::{ClockRepair, ClockRepairError};
 use super::session::{Session, Target, find};
 use super::status::PeerStatus;
 use crate::merge::{ReadTree as _, Snapshot};
@@ -253,6 +254,20 @@ impl Peer {
     /// Why it was not finished. A directory that is no backup of this replica is not touched.
     pub async fn backup(&self, directory: impl AsRef<Path>) -> Result<BackupReport, BackupError> {
         super::backup::backup(&self.inner, directory.as_ref()).await
+    }
+
+    /// Says that this machine's clock, which was far ahead, is right now. What this replica saved while
+    /// it was ahead is held everywhere, here too; its origins are closed, on every replica for good, and
+    /// its content is saved again as of now. Returns when that is durable. To be repeated if it was
+    /// interrupted; it does nothing where nothing is held.
+    ///
+    /// Unless `alone`, it is refused if other members are not connected: this directory could be an
+    /// older copy of one whose clock has been repaired before.
+    ///
+    /// # Errors
+    /// Why it was not done, or not to the end.
+    pub async fn repair_clock(&self, alone: bool) -> Result<ClockRepair, ClockRepairError> {
+        super::repair::repair_clock(&self.inner, alone).await
     }
 
     /// Makes a token with which another replica can join the cluster through this one, until it

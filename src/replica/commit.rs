@@ -1,9 +1,8 @@
 //! The way to the disk: what is gathered for a commit, what follows when it is through, and the
 //! checkpoints behind.
 //!
-//! A checkpoint is taken when a commit begins, or while none is out and none is needed, and is put
-//! out only when everything merged in it is in the journal: the state on disk never runs ahead of
-//! the journal.
+//! A checkpoint is taken when a commit begins, or while none is out and none is needed, and is put out
+//! only when all that is merged in it is in the journal: the state on disk never runs ahead of that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use super::output::{
     Alarm, CheckpointToken, CommitEvent, CommitToken, ConnectionId, Output, Receipt, Ticket,
 };
 use super::stream::{RUN_BYTES_MAX, RUN_CHANGE_SETS_MAX};
-use super::{Durability, Replica, Repo};
+use super::{Durability, Remake, Replica, Repo};
 use crate::codec::journal::{self, Seal};
 use crate::codec::key;
 use crate::codec::mark::{WITNESSED_MAX, Witness, encode_clock, encode_witness};
@@ -24,8 +23,8 @@ use crate::model::change_set::ChainHash;
 use crate::model::{OriginId, RepoId, Sequence, Time};
 use crate::storage::{Key, StorageError};
 
-/// Bytes of change sets that wait for a commit or are in one, past which saves are refused and
-/// what comes from others is dropped (they are asked for it again).
+/// Bytes of change sets on their way to the disk, past which saves are refused and what comes from
+/// others is dropped.
 pub(super) const BATCH_BYTES_MAX: usize = 64 << 20;
 /// Past this nothing is asked for, so that the bound above is for the unexpected.
 pub(super) const BATCH_BYTES_ENOUGH: usize = 8 << 20;
@@ -60,13 +59,16 @@ pub(super) struct Batch {
     pub(super) sources: BTreeMap<ConnectionId, BTreeSet<(RepoId, OriginId)>>,
     /// Where origins have been shown to end.
     pub(super) ended: BTreeMap<(RepoId, OriginId), Sequence>,
-    /// A repository whose state has gone beyond such an end: it is to be made again.
-    pub(super) remake: Option<RepoId>,
+    /// What shows that a state has more than it may is in it: that is to be made again.
+    pub(super) remake: Option<Remake>,
 }
 
 impl Batch {
     pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.notes.is_empty() && self.deliveries.is_empty()
+        self.entries.is_empty()
+            && self.notes.is_empty()
+            && self.deliveries.is_empty()
+            && self.remake.is_none()
     }
 
     /// Leaves out what was to be told.
@@ -174,6 +176,7 @@ impl Replica {
         }
         self.refresh_members();
         if self.remaking.is_none() {
+            self.save_again();
             self.merge_ready();
         }
         if self.failed.is_some() {
@@ -319,6 +322,7 @@ impl Replica {
         for delivery in batch.deliveries {
             self.tell(delivery);
         }
+        self.begin_again(&batch.notes);
         self.unwitnessed |= !own.is_empty();
         self.witness();
         self.announce(own, &advanced, &batch.sources);
@@ -329,8 +333,8 @@ impl Replica {
         for (repo, ends) in &ended {
             self.announce_ends(*repo, ends);
         }
-        if let Some(repo) = batch.remake {
-            self.stop_to_remake(repo);
+        if let Some(why) = batch.remake {
+            self.stop_to_remake(why);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Where an origin ends that has broken the rules of its chain (M15, M17): before the first number
-//! at which two sealed histories of it differ, or at which an id does not rise.
+//! at which two sealed histories of it differ, or at which an id does not rise. Or where its author
+//! has closed it (`closing`).
 //!
 //! Whatever order things come in, the lowest end that can be proven counts, and the proof goes to
 //! everybody (`gossip/spread`). So all replicas come to apply the same part of such a chain. One
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use super::fault::{self, Fault};
 use super::journal::{JournalReader, RECORD_OVERHEAD_BYTES};
 use super::output::Alarm;
-use super::{Replica, verify};
+use super::{Remake, Replica, closing, verify};
 use crate::codec::message::{Message, SealedBytes, decode, encode};
 use crate::codec::{key, mark};
 use crate::merge::{ReadError, State};
@@ -50,8 +51,15 @@ impl Proof {
             .sum()
     }
 
-    /// The two notes that keep it. Each piece fits a message, as the range did that brought it.
-    fn notes(&self, repo: RepoId, origin: OriginId) -> [(Key, Vec<u8>); 2] {
+    /// The notes that keep it, and the end. Each piece fits a message, as the range did that brought
+    /// it.
+    fn notes(&self, repo: RepoId, origin: OriginId) -> [(Key, Vec<u8>); 3] {
+        let [one, other] = self.halves(repo, origin);
+        let place = key::quarantine(repo, origin);
+        [one, other, (place, mark::encode_sequence(self.last))]
+    }
+
+    fn halves(&self, repo: RepoId, origin: OriginId) -> [(Key, Vec<u8>); 2] {
         [(0, &self.one), (1, &self.other)].map(|(half, records)| {
             let message = Message::Range {
                 repo,
@@ -101,6 +109,12 @@ pub(super) fn recall(storage: &dyn Storage, repo: RepoId) -> Result<Ends, Storag
             ends.insert(origin, last);
         }
     }
+    for closing in closing::recall(storage, repo)?.values() {
+        for (origin, closed) in closing.origins() {
+            let last = ends.entry(origin).or_insert(closed.last);
+            *last = closed.last.min(*last);
+        }
+    }
     Ok(ends)
 }
 
@@ -137,7 +151,7 @@ pub(super) fn give_up_lost(
     if !ends.iter().any(lost) {
         return Ok(false);
     }
-    verify::make_again(repo, storage, &heads, &ends)?;
+    verify::make_again(repo, storage, &heads, &ends, &Ends::new())?;
     Ok(true)
 }
 
@@ -148,9 +162,9 @@ impl Replica {
         repo_id: RepoId,
         origin: OriginId,
         author: PublicKey,
-        proof: &Proof,
+        last: Sequence,
+        notes: impl IntoIterator<Item = (Key, Vec<u8>)>,
     ) -> bool {
-        let last = proof.last;
         let known = self.repo(repo_id).streams.get(&origin);
         if known.is_some_and(|stream| stream.ended.is_some_and(|end| end <= last)) {
             return false;
@@ -162,33 +176,46 @@ impl Replica {
         let hash = self.hash_at(repo_id, origin, last);
         let stream = self.stream_entry(repo_id, origin, author);
         stream.ended = Some(last);
+        stream.closed = false;
         stream.end_hash = hash.unwrap_or_default();
         if stream.waiting() == 0 {
             stream.future = (0, 0);
             stream.full = false;
         }
         let too_far = stream.applied.sequence > last;
-        let notes = proof.notes(repo_id, origin);
         self.batch.notes.extend(notes);
-        let place = key::quarantine(repo_id, origin);
-        self.batch.notes.insert(place, mark::encode_sequence(last));
         self.batch.ended.insert((repo_id, origin), last);
         let repo = self.repo_mut(repo_id);
         repo.journal.end(origin, last);
         repo.holds.ended(origin);
         if too_far {
-            self.remaking = Some(repo_id);
-            self.batch.remake = Some(repo_id);
+            self.remaking = Some(Remake::Ended(repo_id));
+            self.batch.remake = self.remaking;
         }
         true
     }
 
-    /// The end of an origin is durable that the state has gone beyond: the replica stops, to be
-    /// opened again.
-    pub(super) fn stop_to_remake(&mut self, repo: RepoId) {
+    /// Ends an origin that has broken the rules. Whether that is news.
+    pub(super) fn end_by_proof(
+        &mut self,
+        repo: RepoId,
+        origin: OriginId,
+        author: PublicKey,
+        proof: &Proof,
+    ) -> bool {
+        let notes = proof.notes(repo, origin);
+        self.end_origin(repo, origin, author, proof.last, notes)
+    }
+
+    /// What shows that the state has more than it may is durable: the replica stops, to be opened
+    /// again.
+    pub(super) fn stop_to_remake(&mut self, why: Remake) {
         let reason = "its state is to be made again";
         if self.stop(&StorageError::ReadOnly(reason.into())) {
-            self.alarm(Alarm::Remake { repo });
+            self.alarm(match why {
+                Remake::Ended(repo) => Alarm::Remake { repo },
+                Remake::Ahead { ahead_ms } => Alarm::Ahead { ahead_ms },
+            });
         }
     }
 
@@ -219,7 +246,7 @@ mod tests {
                 one: piece(1),
                 other: piece(2),
             };
-            proof.notes(repo, origin)
+            proof.halves(repo, origin)
         };
         let storage = MemoryStorage::new();
         let last = || {

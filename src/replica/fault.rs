@@ -58,6 +58,13 @@ crate::faults! {
         /// is from the future for the others.
         FutureMovesClock,
 
+        // A clock that was far ahead.
+        /// What is from the future by a clock that has been set right stays, and the replica goes on
+        /// above it (M16). What it saves is held by everybody else.
+        FutureKept,
+        /// What has been closed is not saved again by the next life, if one has gone down amid that.
+        AgainForgotten,
+
         // Gossip.
         /// The push window is of two ranges, and what does not fit counts as pushed. What was
         /// pushed is never told of again on that connection, since it is known to be there.

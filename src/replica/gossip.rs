@@ -2,9 +2,8 @@
 //!
 //! New change sets of this replica's own are *pushed*. What came from others is *offered*, with a
 //! [`Message::Have`], which tells those who sent it that it has arrived, too. What both have missed
-//! is found by comparing *summaries*: on connecting, and with one random connection a tick. If they
-//! differ, heads are exchanged, and exactly what is lacking is asked for. So every bound here may
-//! drop something: comparing brings it back.
+//! is found by comparing *summaries*: on connecting, and with one random connection a tick; then heads
+//! are exchanged, and what is lacking is asked for. So every bound here may drop something.
 
 mod announce;
 mod missing;
@@ -25,11 +24,9 @@ use super::{Message, Replica};
 use crate::codec::message::{HEADS_MAX, HeadList, SealedBytes};
 use crate::model::{OriginId, PublicKey, RepoId, Sequence, Time};
 
-/// How long something offered is waited for before it is asked for, in milliseconds: it may be
-/// on its way from its author.
+/// How long what is offered is waited for, before it is asked for, in milliseconds.
 const OFFER_DELAY_MS: u64 = 50;
-/// Most bytes pushed to a connection and not acknowledged by it. Past it, it is told what there is
-/// and may ask.
+/// Most bytes pushed to a connection and not acknowledged. Past it, it is told what there is.
 const PUSH_WINDOW_BYTES: usize = 4 << 20;
 /// Most pushed ranges not acknowledged by a connection.
 const PUSH_WINDOW_RANGES: usize = 1_024;
@@ -238,6 +235,9 @@ impl Replica {
                 refused,
             } if known(repo) => self.receive_fork(from, repo, origin, held, refused),
             Message::Ends { repo, ends } if known(repo) => self.receive_ends(from, repo, &ends),
+            Message::Closing { repo, statement } if known(repo) => {
+                self.receive_closing(from, repo, &statement)
+            }
             _ => self.counters.unknown_messages += 1,
         }
         self.ask();

@@ -252,7 +252,8 @@ impl Journal {
         Ok(within(&self.ends, set))
     }
 
-    fn get_as_made(
+    /// A change set that has been taken, as its author made it.
+    pub(super) fn get_as_made(
         &self,
         origin: OriginId,
         sequence: Sequence,

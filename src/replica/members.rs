@@ -425,7 +425,8 @@ fn token_name(secret: &[u8]) -> String {
     blake3::hash(secret).to_hex().to_string()
 }
 
-fn timestamp(time: Time) -> Timestamp {
+/// A time as people write it.
+pub(super) fn timestamp(time: Time) -> Timestamp {
     let millis = time.unix_millis();
     let seconds = i64::try_from(millis / 1_000).expect("32 bits of seconds fit");
     let nanos = u32::try_from(millis % 1_000).expect("below a thousand") * 1_000_000;

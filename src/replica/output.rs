@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::codec::message::Message;
 use crate::merge::{Change, Snapshot};
-use crate::model::{ChangeSetId, NodeId, OriginId, PublicKey, RepoId, Sequence};
+use crate::model::{ChangeSetId, NodeId, OriginId, PublicKey, RepoId, Sequence, Timestamp};
 use crate::storage::{self, Key, StorageError};
 use std::sync::Arc;
 
@@ -270,6 +270,49 @@ pub enum Alarm {
     Remake {
         /// The repository.
         repo: RepoId,
+    },
+    /// This machine's clock was far ahead, and is right now. Nothing is written until the replica is
+    /// opened again, as after a failure of the store: opening makes the state again without what is
+    /// from the future.
+    #[error(
+        "the clock of this machine was {ahead_ms} ms ahead of what it shows now: what was saved then \
+         is held until its time comes, and the state is made again without it"
+    )]
+    Ahead {
+        /// How far ahead it was, in milliseconds.
+        ahead_ms: u64,
+    },
+    /// Saves of this replica's own are from the future, and are held as those of others would be.
+    #[error(
+        "{count} saves of this replica's own origin {origin} in `{}` were made while its clock was \
+         ahead, and are held until {until}; `leveret repair-clock` saves them again as of now",
+        repo.name()
+    )]
+    OwnHeld {
+        /// The repository.
+        repo: RepoId,
+        /// The origin.
+        origin: OriginId,
+        /// How many.
+        count: u64,
+        /// When the last of them is applied.
+        until: Timestamp,
+    },
+    /// This machine's clock is far behind what the replica has seen, and probably wrong: it goes on
+    /// above that.
+    #[error(
+        "the clock of this machine is {behind_ms} ms behind the newest that this replica has applied, \
+         and is not believed; set it right, or if it is right now, run `leveret repair-clock`"
+    )]
+    Behind {
+        /// How far behind it is, in milliseconds.
+        behind_ms: u64,
+    },
+    /// A save was to be saved again, and is too large for that by some bytes.
+    #[error("the save {id} is too large to be saved again, and does not count any more")]
+    NotAgain {
+        /// Its id.
+        id: ChangeSetId,
     },
     /// The store failed: nothing is written any more until it is opened again.
     #[error("the store failed, and nothing is saved any more: {0}")]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::clock::Clock;
 use super::fault::{self, Fault};
+use super::members::timestamp;
 use super::output::{Alarm, ChangeSetInfo, CommitEvent};
 use super::stream::{Reached, Stream};
 use super::{Replica, Repo};
@@ -35,6 +36,9 @@ pub(super) enum Hold {
     /// Nothing: its id is not above all that it has seen (M2). What it has seen may yet turn out to
     /// be beyond an end.
     Invalid,
+    /// The statement of its author that ends another origin of its own: its id is not above what it
+    /// names of that (`again`).
+    Statement,
 }
 
 /// What waits in a repository.
@@ -107,7 +111,7 @@ impl Holds {
     /// An origin has ended: whoever waited for it, or was found wrong by it, is looked at again.
     pub(super) fn ended(&mut self, origin: OriginId) {
         let mut again: BTreeSet<_> = self.waiting_for.get(&origin).cloned().unwrap_or_default();
-        let invalid = |(_, hold): &(_, &Hold)| **hold == Hold::Invalid;
+        let invalid = |(_, hold): &(_, &Hold)| matches!(hold, Hold::Invalid | Hold::Statement);
         again.extend(
             self.blocked
                 .iter()
@@ -179,6 +183,10 @@ impl Repo {
                 None => self.journal.get(on.origin, on.sequence)?.id.time,
             };
             if (dependency, on.origin) >= (time, change_set.id.origin) {
+                let author = self.streams.get(&change_set.id.origin).map(|own| own.key);
+                if author == Some(stream.key) {
+                    return Ok(Verdict::Held(Hold::Statement));
+                }
                 return Ok(Verdict::Invalid("its id is not above all that it has seen"));
             }
         }
@@ -219,7 +227,7 @@ impl Repo {
                         match hold {
                             Hold::Future(_) => ready.future.push((origin, change_set.id.time)),
                             Hold::Dependency(on) => ready.lacking.push((origin, on)),
-                            Hold::Rules(_) | Hold::Invalid => {}
+                            Hold::Rules(_) | Hold::Invalid | Hold::Statement => {}
                         }
                         break;
                     }
@@ -336,6 +344,16 @@ impl Replica {
         let author = self.repo(repo).streams[&origin].key;
         if !self.repo_mut(repo).holds.told_future.insert(origin) {
             return;
+        }
+        if author == self.identity.public() {
+            let stream = &self.repo(repo).streams[&origin];
+            let (count, until) = (stream.waiting(), timestamp(stream.tip.time));
+            return self.alarm(Alarm::OwnHeld {
+                repo,
+                origin,
+                count,
+                until,
+            });
         }
         let ahead_ms = time.unix_millis().saturating_sub(self.now.unix_millis());
         self.alarm(Alarm::Future {

@@ -16,7 +16,9 @@ use rand_chacha::ChaCha20Rng;
 
 use chain::{author_of, find_stream};
 
+use super::ahead::{self, Weighed};
 use super::clock::Clock;
+use super::closing;
 use super::commit::Batch;
 use super::ends;
 use super::fault::{self, Fault};
@@ -84,9 +86,9 @@ impl Replica {
     /// Opens the replica whose state and journal are in `storage`. `seed` is 32 fresh random
     /// bytes: everything that is drawn in this life comes from it. `now` is the physical time.
     ///
-    /// Writes to the store only if a state has more of an origin than has turned out to count: it is
-    /// then made again, in one checkpoint; or if it has an older format: it is then given up, and
-    /// merged again from the journal in memory.
+    /// Writes to the store only if a state has more of an origin than has turned out to count, or to be
+    /// of the present (`ahead`): it is then made again, in one checkpoint; or if it has an older
+    /// format: it is then given up, and merged again from the journal in memory.
     ///
     /// # Errors
     /// If the store can not be read or, then, written, or is not that of this cluster, or of a newer
@@ -123,20 +125,35 @@ impl Replica {
             unwitnessed: false,
             failed: None,
             remaking: None,
+            again: Vec::new(),
+            doubted: false,
             began_empty: None,
             closing: false,
         };
         replica.draw_origin();
         replica.clock = Clock::new(replica.origin, replica.config.skew_max_ms);
-        replica.recall_notes(storage.as_ref())?;
+        let own_key = replica.identity.public();
         for id in RepoId::ALL {
-            replica.open_repo(id, &storage)?;
+            upgrade::give_up_older(id, storage.as_ref())?;
         }
+        let weighed = ahead::weigh(&replica.config, own_key, &storage, now)?;
+        replica.recall_notes(storage.as_ref(), weighed)?;
+        for id in RepoId::ALL {
+            replica.open_repo(id, &storage, weighed)?;
+        }
+        match weighed {
+            Some(Weighed::Doubtful) => replica.doubt(now),
+            Some(Weighed::Right(limit)) => {
+                let bound = mark::encode_clock(limit);
+                replica.batch.notes.insert(key::clock(), bound);
+            }
+            None => {}
+        }
+        replica.resume_again(storage.as_ref())?;
         if fault::on(Fault::SequenceReused) {
             replica.take_up_origin()?;
         }
         replica.check_witness(storage.as_ref())?;
-        let own_key = replica.identity.public();
         let mut streams = replica
             .repos
             .values()
@@ -187,11 +204,15 @@ impl Replica {
     }
 
     /// Reads the bound of the clock and the keys of members.
-    fn recall_notes(&mut self, storage: &dyn Storage) -> Result<(), OpenError> {
+    fn recall_notes(
+        &mut self,
+        storage: &dyn Storage,
+        weighed: Option<Weighed>,
+    ) -> Result<(), OpenError> {
         if let Some(bytes) = storage.get(&key::clock())?
             && let Ok(bound) = mark::decode_clock(&bytes)
         {
-            self.clock.resume(bound);
+            self.clock.resume_below(bound, weighed);
         }
         self.membership.learn(self.config.founder.key);
         let (from, to) = key::members();
@@ -203,9 +224,17 @@ impl Replica {
         Ok(())
     }
 
-    fn open_repo(&mut self, id: RepoId, storage: &Arc<dyn Storage>) -> Result<(), OpenError> {
-        upgrade::give_up_older(id, storage.as_ref())?;
+    fn open_repo(
+        &mut self,
+        id: RepoId,
+        storage: &Arc<dyn Storage>,
+        weighed: Option<Weighed>,
+    ) -> Result<(), OpenError> {
         ends::give_up_lost(id, storage, self.config.cache_bytes)?;
+        if let Some(Weighed::Right(limit)) = weighed {
+            ahead::give_up_future(id, storage, self.config.cache_bytes, limit)?;
+        }
+        let closings = closing::recall(storage.as_ref(), id)?;
         let ends = ends::recall(storage.as_ref(), id)?;
         let state = State::open(id, storage.clone(), self.config.cache_bytes)?;
         let mut repo = Repo {
@@ -214,6 +243,7 @@ impl Replica {
             streams: Streams::default(),
             applied_hash: None,
             holds: Holds::default(),
+            closings,
             predecessor: None,
             checkpointed_at: self.now,
             checkpointing: false,
@@ -233,9 +263,9 @@ impl Replica {
                     sequence: head.sequence,
                     time: head.time,
                 });
-            self.clock.resume(applied.time);
+            self.clock.resume_below(applied.time, weighed);
             let end = ends.get(&origin).copied();
-            let Some(found) = find_stream(&mut repo, origin, applied, end, own_key)? else {
+            let Some(mut found) = find_stream(&mut repo, origin, applied, end, own_key)? else {
                 let reason = "its first record is missing or damaged".to_owned();
                 self.alarm(Alarm::Journal {
                     repo: id,
@@ -254,8 +284,8 @@ impl Replica {
                 });
             }
             if found.stream.key == own_key {
-                // What this replica has made is never from the future to it.
-                self.clock.resume(found.newest);
+                // What this replica has made is not from the future to it, unless its clock was wrong.
+                self.clock.resume_below(found.newest, weighed);
                 if found.stream.tip.time > newest_own {
                     newest_own = found.stream.tip.time;
                     repo.predecessor = Some(predecessor(origin, found.stream.tip));
@@ -264,16 +294,25 @@ impl Replica {
             if let Some(entry) = found.unsealed {
                 self.enqueue(entry);
             }
+            found.stream.recall_closed(&repo.closings, origin);
             repo.streams.insert(origin, found.stream);
             repo.holds.look_at(origin);
         }
         for (origin, last) in ends {
             // Its end alone is known, or the journal has lost it.
-            if !repo.streams.contains_key(&origin)
-                && let Some(key) = author_of(storage.as_ref(), id, origin)?
-            {
+            if repo.streams.contains_key(&origin) {
+                continue;
+            }
+            let mut closings = repo.closings.values();
+            let closing = closings.find(|closing| closing.last_of(origin).is_some());
+            let author = match closing {
+                Some(closing) => Some(closing.key),
+                None => author_of(storage.as_ref(), id, origin)?,
+            };
+            if let Some(key) = author {
                 let mut stream = Stream::new(key);
                 stream.ended = Some(last);
+                stream.recall_closed(&repo.closings, origin);
                 repo.streams.insert(origin, stream);
             }
         }

@@ -129,14 +129,26 @@ pub struct RepoStatus {
     pub digest: StateDigest,
     /// Change sets that wait to be applied, by origin: how many, and why the first of them does.
     pub held: BTreeMap<OriginId, (u64, HeldReason)>,
+    /// When all that waits for the clock here will have been applied, by origin. This replica's own
+    /// origins are there if its clock was far ahead.
+    pub until: BTreeMap<OriginId, Time>,
     /// Origins of which nothing more is applied, since their author broke the rules.
     pub quarantined: Vec<OriginId>,
+    /// Origins of which nothing more is applied, since their author has closed them.
+    pub closed: Vec<OriginId>,
     /// The key that each origin belongs to.
     pub authors: BTreeMap<OriginId, PublicKey>,
     /// What merging has come to.
     pub merge: MergeCounters,
     /// Bytes of the state that no checkpoint holds yet.
     pub dirty_bytes: usize,
+}
+
+impl RepoStatus {
+    /// Whether nothing more of an origin is applied, for whatever reason.
+    pub fn has_ended(&self, origin: OriginId) -> bool {
+        self.quarantined.contains(&origin) || self.closed.contains(&origin)
+    }
 }
 
 /// One connection, as of the moment.
@@ -210,7 +222,7 @@ fn status_of(repo: &Repo) -> RepoStatus {
             .filter_map(|(origin, hold)| {
                 let reason = match hold {
                     Hold::Future(_) => HeldReason::Future,
-                    Hold::Dependency(_) => HeldReason::Dependency,
+                    Hold::Dependency(_) | Hold::Statement => HeldReason::Dependency,
                     Hold::Rules(_) => HeldReason::Rules,
                     Hold::Invalid => return None,
                 };
@@ -218,12 +230,26 @@ fn status_of(repo: &Repo) -> RepoStatus {
                 (waiting > 0).then_some((*origin, (waiting, reason)))
             })
             .collect(),
+        until: repo
+            .holds
+            .blocked
+            .iter()
+            .filter(|(_, hold)| matches!(hold, Hold::Future(_)))
+            .filter_map(|(origin, _)| Some((*origin, streams.get(origin)?)))
+            .filter(|(_, stream)| stream.waiting() > 0)
+            .map(|(origin, stream)| (origin, stream.tip.time))
+            .collect(),
         quarantined: streams
             .iter()
             .filter(|(origin, stream)| {
                 let invalid = repo.holds.blocked.get(origin) == Some(&Hold::Invalid);
-                stream.ended.is_some() || invalid
+                (stream.ended.is_some() && !stream.closed) || invalid
             })
+            .map(|(origin, _)| *origin)
+            .collect(),
+        closed: streams
+            .iter()
+            .filter(|(_, stream)| stream.closed)
             .map(|(origin, _)| *origin)
             .collect(),
         authors: streams

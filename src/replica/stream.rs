@@ -63,6 +63,8 @@ pub(super) struct Stream {
     /// If it has been shown to break the rules: the last number before it does (M17). What is
     /// taken beyond, up to the next seal, only carries that seal.
     pub(super) ended: Option<Sequence>,
+    /// Whether it has ended there since its author has closed it, and not since it broke the rules.
+    pub(super) closed: bool,
     /// The hash at that number, if the chain gets there.
     pub(super) end_hash: ChainHash,
     /// How many of those not applied were from the future when they came, and their bytes.
@@ -88,6 +90,7 @@ impl Stream {
             sealed_hash: ChainHash::default(),
             applied: Reached::default(),
             ended: None,
+            closed: false,
             end_hash: ChainHash::default(),
             future: (0, 0),
             full: false,

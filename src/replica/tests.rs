@@ -1,5 +1,6 @@
 //! Replicas wired together in memory, on virtual time.
 
+mod ahead;
 mod backup;
 mod ends;
 mod exchange;

@@ -140,8 +140,8 @@ pub fn verify(
     Ok(found)
 }
 
-/// Makes a stored state, which has applied `heads`, what the journal says up to where origins end,
-/// in one checkpoint.
+/// Makes a stored state, which has applied `heads`, what the journal says up to where origins end and
+/// are cut, in one checkpoint.
 ///
 /// # Errors
 /// If the journal lacks some of it, or the store can not be read or written. Nothing has changed
@@ -151,13 +151,15 @@ pub(super) fn make_again(
     storage: &Arc<dyn Storage>,
     heads: &Heads,
     ends: &Ends,
+    cut: &Ends,
 ) -> Result<(), ReadError> {
     let reader = JournalReader::new(repo, storage.clone());
     let past = Past(&reader, ends);
     let mut order = Vec::new();
     for (origin, head) in heads {
-        let end = ends.get(origin).copied().unwrap_or(head.sequence);
-        for number in 1..=end.min(head.sequence).0 {
+        let ends = [ends, cut].map(|all| all.get(origin).copied().unwrap_or(head.sequence));
+        let last = head.sequence.min(ends[0]).min(ends[1]);
+        for number in 1..=last.0 {
             let sequence = Sequence(number);
             order.push((past.change_set(*origin, sequence)?.id, sequence));
         }

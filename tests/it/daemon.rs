@@ -63,6 +63,7 @@ impl Daemon {
             .args(["--listen", &listen, "--data"])
             .arg(&self.data)
             .args(&self.arguments)
+            .env("LEVERET_TEST_CLOCK", self.clock())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -135,6 +136,18 @@ impl Daemon {
             .args([&format!("-{name}"), &id.to_string()])
             .status();
         assert!(sent.unwrap().success());
+    }
+
+    /// The file that says by how much its clock is wrong.
+    fn clock(&self) -> PathBuf {
+        self.data.with_extension("clock")
+    }
+
+    /// Sets its clock so many milliseconds ahead of the right time, at once and for later lives.
+    pub(crate) fn set_clock(&self, ahead_ms: i64) {
+        let fresh = self.data.with_extension("clock.new");
+        std::fs::write(&fresh, ahead_ms.to_string()).unwrap();
+        std::fs::rename(&fresh, self.clock()).unwrap();
     }
 
     /// Where it listens for peers.

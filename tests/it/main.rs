@@ -23,6 +23,7 @@ mod merge_costs;
 mod mutations;
 mod pages;
 mod refetch;
+mod repair_clock;
 mod restore;
 mod snapshots;
 mod verify;

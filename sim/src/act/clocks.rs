@@ -62,6 +62,7 @@ impl Director {
                 let copies = (0..world.machines.len())
                     .filter(|other| world.machines[*other].identity.public() == key);
                 self.ahead.extend(copies);
+                self.odd.insert(key);
                 world.machines[machine].clock.jump(YEAR_MS);
             }
         }

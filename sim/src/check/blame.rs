@@ -60,7 +60,14 @@ impl Watcher for Blame {
                     let said = format!("m{machine} says, while every disk is its own: {alarm}");
                     self.came_back.get_or_insert(said);
                 }
-                if matches!(alarm, Alarm::Future { .. }) && !of_hostile {
+                let ahead = matches!(
+                    alarm,
+                    Alarm::Future { .. }
+                        | Alarm::OwnHeld { .. }
+                        | Alarm::Ahead { .. }
+                        | Alarm::Behind { .. }
+                );
+                if ahead && !of_hostile {
                     let said = format!("m{machine} says, while all clocks are right: {alarm}");
                     self.ahead.get_or_insert(said);
                 }

@@ -39,7 +39,7 @@ fn lacks(heads: &Heads, on: &Dependency) -> bool {
 
 /// Whether a replica takes an origin for ended: what there is of it is all there ever will be (M17).
 fn has_ended(replica: &Replica, repo: RepoId, origin: OriginId) -> bool {
-    replica.repo_status(repo).quarantined.contains(&origin)
+    replica.repo_status(repo).has_ended(origin)
 }
 
 impl Causality {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use leveret::model::{Dependency, OriginId, PublicKey, RepoId, Sequence};
+use leveret::model::{Dependency, OriginId, RepoId, Sequence};
 use leveret::replica::RepoStatus;
 
 use super::{Checker, End};
@@ -35,8 +35,6 @@ struct Standing<'a> {
     machines: Vec<(usize, RepoStatus)>,
     /// What is stored on any machine that runs, those of the future too.
     anywhere: BTreeMap<OriginId, Sequence>,
-    /// Keys of machines that live in the future.
-    ahead: BTreeSet<PublicKey>,
 }
 
 impl<'a> Standing<'a> {
@@ -51,20 +49,18 @@ impl<'a> Standing<'a> {
             }
         }
         let machines = compared(end).into_iter().map(|i| (i, status(i))).collect();
-        let key = |machine: &usize| world.machines[*machine].identity.public();
         Self {
             end,
             repo,
             machines,
             anywhere,
-            ahead: end.ahead.iter().map(key).collect(),
         }
     }
 
-    /// Whether an origin is of somebody whose word does not count: hostile, or far in the future.
+    /// Whether an origin is of somebody whose word does not count: hostile, or once far in the future.
     fn is_odd(&self, status: &RepoStatus, origin: OriginId) -> bool {
         let author = status.authors.get(&origin);
-        author.is_some_and(|key| self.end.world.is_hostile(key) || self.ahead.contains(key))
+        author.is_some_and(|key| self.end.world.is_hostile(key) || self.end.odd.contains(key))
     }
 
     /// All have stored and applied the same.
@@ -140,7 +136,7 @@ impl<'a> Standing<'a> {
             }
             let most = self.anywhere.get(&on.origin).copied().unwrap_or_default();
             let here = status.stored.get(&on.origin).copied().unwrap_or_default();
-            let ended = status.quarantined.contains(&on.origin);
+            let ended = status.has_ended(on.origin);
             if most < on.sequence {
                 // Nobody has it any more; of an origin that has ended that is as it should be.
                 return !(ended && applied(on.origin) == here);

@@ -13,6 +13,7 @@ use leveret::model::{OriginId, RepoId, Sequence};
 use leveret::replica::Replica;
 use leveret::storage::Key;
 
+use super::again::StandIns;
 use super::{Checker, End};
 use crate::world::{Down, Note, Watcher, World};
 
@@ -57,7 +58,8 @@ fn stored(replica: &Replica) -> (Stored, BTreeSet<(RepoId, OriginId)>) {
     for repo in RepoId::ALL {
         let status = replica.repo_status(repo);
         heads.extend(status.stored.into_iter().map(|(o, s)| ((repo, o), s)));
-        ended.extend(status.quarantined.into_iter().map(|origin| (repo, origin)));
+        let all = status.quarantined.into_iter().chain(status.closed);
+        ended.extend(all.map(|origin| (repo, origin)));
     }
     (heads, ended)
 }
@@ -104,7 +106,13 @@ impl Durability {
             let has = stored(world.replica(machine)).0;
             for (place, sequence) in &self.stock {
                 let here = has.get(place).copied().unwrap_or_default();
+                let (repo, origin) = *place;
                 if here >= *sequence
+                    || world
+                        .replica(machine)
+                        .repo_status(repo)
+                        .closed
+                        .contains(&origin)
                     || hostile
                         .get_or_insert_with(|| hostile_origins(world))
                         .contains(place)
@@ -205,8 +213,33 @@ impl Checker for Durability {
     fn finish(&mut self, end: &End<'_>) -> Result<(), String> {
         let running = end.world.running().into_iter();
         let here: Vec<_> = running.map(|i| stored(end.world.replica(i)).0).collect();
+        let running = end.world.running().into_iter();
+        let again: Vec<_> = running
+            .map(|i| RepoId::ALL.map(|repo| StandIns::of(end.world.replica(i), repo)))
+            .collect();
         for answer in &self.answers {
             let place = (answer.repo, answer.origin);
+            let again = again.iter().map(|all| &all[usize::from(answer.repo.0)]);
+            if again
+                .clone()
+                .any(|all| all.is_closed(answer.origin, answer.sequence))
+            {
+                if let Some(machine) = again
+                    .zip(end.world.running())
+                    .find(|(all, _)| !all.has(answer.origin, answer.sequence))
+                    .map(|(_, machine)| machine)
+                {
+                    return Err(format!(
+                        "number {} of {} in `{}` was acknowledged by m{} and closed, and is not \
+                         there again on m{machine}",
+                        answer.sequence,
+                        answer.origin,
+                        answer.repo.name(),
+                        answer.machine
+                    ));
+                }
+                continue;
+            }
             let has = |stored: &Stored| stored.get(&place) >= Some(&answer.sequence);
             if here.iter().all(has) {
                 continue;

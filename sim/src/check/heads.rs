@@ -58,9 +58,7 @@ impl Watcher for Heads {
                         let held = status.held.get(origin);
                         held.is_some_and(|(_, reason)| *reason == HeldReason::Future)
                     };
-                    before.retain(|origin, _| {
-                        !status.quarantined.contains(origin) && !future(origin)
-                    });
+                    before.retain(|origin, _| !status.has_ended(*origin) && !future(origin));
                 }
                 self.opened.insert((*machine, repo), status.applied.clone());
                 self.follow(*machine, repo, status.applied)

@@ -33,12 +33,21 @@ pub(crate) fn history(replica: &Replica) -> Option<Vec<Arc<ChangeSet>>> {
     let snapshot = replica.state(RepoId::MAIN).snapshot();
     let reader = replica.journal(RepoId::MAIN);
     let heads = snapshot.heads();
+    let status = replica.repo_status(RepoId::MAIN);
     let mut history = Vec::new();
     let mut operations = 0;
     for (origin, head) in heads.iter() {
         for sequence in 1..=head.sequence.0 {
             let found = reader.change_set(*origin, Sequence(sequence));
-            let set = found.expect("a store in memory can be read")?;
+            let mut set = found.expect("a store in memory can be read")?;
+            // What is beyond an end counts as what there is before it (M17).
+            for on in &mut set.dependencies {
+                if status.has_ended(on.origin) {
+                    let head = heads.get(&on.origin).map(|head| head.sequence);
+                    on.sequence = on.sequence.min(head.unwrap_or_default());
+                }
+            }
+            set.dependencies.retain(|on| on.sequence > Sequence(0));
             operations += set.operations.len();
             let there = |on: &leveret::model::Dependency| {
                 heads

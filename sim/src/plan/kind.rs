@@ -57,6 +57,8 @@ kinds! {
     Frozen "frozen",
     /// One clock is a year ahead.
     YearAhead "year-ahead",
+    /// A clock that was far ahead is set right, and somebody has what was saved then saved again.
+    RepairClock "repair-clock",
 
     // Processes and disks.
     /// A machine goes down between two commits.

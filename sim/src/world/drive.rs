@@ -135,7 +135,7 @@ impl World {
     fn alarm(&mut self, machine: usize, alarm: &Alarm) {
         self.trace
             .line(self.now, machine, format_args!("alarm: {alarm}"));
-        if let Alarm::Storage(_) | Alarm::Remake { .. } = alarm {
+        if let Alarm::Storage(_) | Alarm::Remake { .. } | Alarm::Ahead { .. } = alarm {
             self.store_failed(machine);
         }
         if let Alarm::Digest { peer, .. } = alarm

@@ -3,7 +3,7 @@
 use leveret::merge::Draft;
 use leveret::model::script::parse_line;
 use leveret::model::{PublicKey, RepoId};
-use leveret::replica::{JoinCheck, OpenError, Replica};
+use leveret::replica::{JoinCheck, OpenError, Repair, RepairError, Replica};
 
 use super::disk::Disk;
 use super::machine::{CrashAt, Down, Machine, Role};
@@ -244,6 +244,28 @@ impl World {
     /// A copy of a machine's directory.
     pub fn copy_disk(&self, machine: usize) -> Disk {
         self.machines[machine].disk.copy()
+    }
+
+    /// Has somebody say on a machine that its clock is right.
+    ///
+    /// # Errors
+    /// What the replica says against it.
+    ///
+    /// # Panics
+    /// If it is not running.
+    pub(crate) fn repair_clock(&mut self, machine: usize) -> Result<Repair, RepairError> {
+        let now = self.clock(machine);
+        let replica = self.machines[machine].replica.as_mut();
+        let replica = replica.expect("asked of machines that run");
+        let step = replica.repair_clock(now, false);
+        self.trace.step(self.now, machine, "repair", &[]);
+        self.trace.line(
+            self.now,
+            machine,
+            format_args!("repairs its clock: {step:?}"),
+        );
+        self.drain(machine);
+        step
     }
 
     /// Makes a machine a member, by the word of another that runs. Whether that one could say so.

@@ -81,6 +81,13 @@ fn samples() -> Vec<(Message, &'static str)> {
             "930107c42d92019292c410010101010101010101010101010101010192c410ababababababababababababab\
          abababcd012c",
         ),
+        (
+            Message::Closing {
+                repo,
+                statement: b"said".as_slice().into(),
+            },
+            "930108c4089201c40473616964",
+        ),
     ]
 }
 

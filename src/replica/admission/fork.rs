@@ -88,7 +88,7 @@ impl Replica {
             return false;
         }
         let known = self.is_ended(repo, origin);
-        if !self.end_origin(repo, origin, author, proof) {
+        if !self.end_by_proof(repo, origin, author, proof) {
             return false;
         }
         self.counters.forks += 1;
@@ -148,7 +148,7 @@ impl Replica {
             one: vec![SealedBytes { body, seal: None }],
             other: to_seal(&links[i..]),
         };
-        if self.end_origin(repo_id, origin, author, &proof) {
+        if self.end_by_proof(repo_id, origin, author, &proof) {
             self.break_rules(repo_id, origin, author, sequence, NOT_RISING);
         }
         true
@@ -217,7 +217,7 @@ impl Replica {
             }
             Ok((proof, false)) => {
                 let (told, next) = (self.is_ended(repo_id, origin), proof.last.next());
-                if self.end_origin(repo_id, origin, author, &proof) && !told {
+                if self.end_by_proof(repo_id, origin, author, &proof) && !told {
                     self.break_rules(repo_id, origin, author, next, NOT_RISING);
                 }
             }

@@ -15,6 +15,8 @@ use crate::replica::{Message, Replica};
 
 /// Bytes of proofs after which no more are shown in answer to one message.
 const SHOWN_BYTES_ENOUGH: usize = 1 << 20;
+/// What a closing statement counts as.
+const STATEMENT_BYTES: usize = 1 << 10;
 /// Most streams whose ends are compared at a time.
 const ENDS_COMPARED_MAX: usize = 256;
 /// A search that gets no answer in this time may be begun again, in milliseconds.
@@ -59,6 +61,11 @@ impl Replica {
             let stream = self.repo(repo).streams.get(origin);
             let ours = stream.and_then(|stream| stream.ended).unwrap_or(NOWHERE);
             if ours < *last && shown < SHOWN_BYTES_ENOUGH {
+                if let Some(statement) = self.statement(repo, *origin, ours) {
+                    shown += STATEMENT_BYTES;
+                    self.send(from, statement);
+                    continue;
+                }
                 match Self::proof(self.repo(repo).journal.reader(), *origin) {
                     Ok(Some(proof)) => {
                         shown += proof.bytes();

@@ -2,7 +2,7 @@
 
 use std::panic::catch_unwind;
 
-use super::{ends, exchange, faults, held, membership, opening};
+use super::{ahead, ends, exchange, faults, held, membership, opening};
 use crate::replica::Fault;
 
 /// The test that a fault makes fail.
@@ -38,6 +38,8 @@ fn caught_by(fault: Fault) -> fn() {
         Fault::FutureApplied | Fault::FutureMovesClock => {
             held::what_is_far_ahead_waits_harms_nobody_and_is_applied_when_the_clock_gets_there
         }
+        Fault::FutureKept => ahead::what_was_saved_ahead_is_held_once_the_clock_is_right,
+        Fault::AgainForgotten => ahead::a_repair_that_is_interrupted_anywhere_is_finished_once,
         Fault::DroppedOnFullQueue => {
             exchange::what_does_not_fit_the_push_window_is_found_all_the_same
         }

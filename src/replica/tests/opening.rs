@@ -178,7 +178,7 @@ fn an_unsealed_end_of_an_earlier_life_is_sealed_and_goes_to_others() {
 #[test]
 pub(super) fn a_clock_that_was_set_back_makes_ids_that_rise_all_the_same() {
     let mut world = World::members(1, 125);
-    world.machines[0].clock_ms = 3_600_000;
+    world.machines[0].clock_ms = 50_000;
     world.crash(0);
     world.open(0);
     let before = world.save_and_wait(0, "add /a\nset /a x 1");

@@ -380,7 +380,7 @@ impl World {
                     self.cut((i, connection));
                 }
                 Output::Alarm(alarm) => {
-                    let remake = matches!(alarm, Alarm::Remake { .. });
+                    let remake = matches!(alarm, Alarm::Remake { .. } | Alarm::Ahead { .. });
                     machine.alarms.push(alarm);
                     if remake {
                         self.later(50, i, Work::Reopen(life));

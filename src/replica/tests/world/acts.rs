@@ -117,6 +117,16 @@ impl World {
         self.run_until(within_ms, World::is_converged);
     }
 
+    /// Sets a clock, so many milliseconds ahead; what the replica does at once, as its driver has it.
+    pub(in crate::replica) fn set_clock(&mut self, i: usize, ahead_ms: i64) {
+        self.machines[i].clock_ms = ahead_ms;
+        let now = self.time(i);
+        if self.replica(i).is_due(now) {
+            self.replica(i).handle_timeout(now);
+            self.drain(i);
+        }
+    }
+
     pub(in crate::replica) fn relaxed(&mut self, i: usize) {
         self.machines[i].config.durability = Durability::Relaxed;
         let storage = Arc::new(self.machines[i].storage.crash());
