@@ -15,7 +15,7 @@ EVERY ?= 1
 RUNS ?= --for 10m
 
 .DEFAULT_GOAL := help
-.PHONY: help run test prove sim sim-faults crash check fmt bench pictures clean
+.PHONY: help run test prove sim sim-faults crash check fmt bench bench-peers pictures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,10 @@ fmt: ## format the code
 bench: ## measure the speed against what is below and beside (ARGS="NAME --seconds S --large N")
 	$(CARGO) build --locked --release -p leveret -p leveret-speed
 	$(CARGO) run --locked --release -q -p leveret-speed -- $(ARGS)
+
+# A crate of its own outside the workspace: loro takes minutes to build.
+bench-peers: ## merge moves beside loro's movable tree
+	cd benches/peers && $(CARGO) run --locked --release -q -- $(ARGS)
 
 pictures: ## draw the pictures of docs/explanation again (with Python 3)
 	scripts/pictures.py

@@ -21,6 +21,7 @@ mod digest;
 mod draft;
 mod explain;
 mod fault;
+mod overlay;
 mod pass;
 mod read;
 mod register;

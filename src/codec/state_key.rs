@@ -244,6 +244,14 @@ pub fn touched(repo: RepoId, node: NodeId) -> Key {
     key
 }
 
+/// The node of a `t` key.
+pub fn touched_of(key: &[u8]) -> Option<NodeId> {
+    match key {
+        [b't', _, id @ ..] => id.try_into().ok().map(NodeId),
+        _ => None,
+    }
+}
+
 /// `s`
 pub fn name_touched(repo: RepoId, node: NodeId, name: &NodeName) -> Key {
     let mut key = start(b's', repo, 64);
@@ -347,6 +355,17 @@ pub fn seen(repo: RepoId, origin: OriginId, time: Time) -> Key {
     key.extend_from_slice(&origin.0);
     key.extend_from_slice(&time.0.to_be_bytes());
     key
+}
+
+/// The time of a `v` key.
+pub fn seen_of(key: &[u8]) -> Option<Time> {
+    match key {
+        [b'v', _, id @ ..] if id.len() == 24 => {
+            let time = id[16..].try_into().ok()?;
+            Some(Time(u64::from_be_bytes(time)))
+        }
+        _ => None,
+    }
 }
 
 /// What the `f` keys of a target begin with.

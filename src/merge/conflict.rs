@@ -10,13 +10,15 @@
 //!   ([`values`]);
 //! - what was lost under removals is found from both sides: for a new write by walking up from its
 //!   node through time, for a new removal by going through the change sets that its author had not
-//!   seen ([`lost`], [`coverage`], [`window`]). Nothing looks through a subtree.
+//!   seen, or what was ever below its node, whichever is little ([`lost`], [`deed`], [`coverage`],
+//!   [`window`]). Nothing looks through a large subtree.
 //!
 //! Two kinds also depend on whether a node is trashed in the end, which a single write high up can
 //! change for a whole subtree: that is asked when conflicts are read ([`list`]), as are the name
 //! clashes, of which only the names are kept (table `c`).
 
 mod coverage;
+mod deed;
 mod list;
 mod lost;
 mod places;
@@ -31,10 +33,11 @@ pub(super) use list::{is_dismissed, open};
 
 use super::History;
 use super::fault::{Fault, on};
+use super::overlay::{Overlay, WrittenNode};
 use super::pass::{Evaluated, Written};
 use super::state::Heads;
-use super::view::{self, Overlay, ReadError, View};
-use crate::codec::record::{NodeRecord, Record};
+use super::view::{ReadError, View};
+use crate::codec::record::Record;
 use crate::codec::state_key::{self as key, ConflictEntry};
 use crate::model::{
     ChangeSet, ChangeSetId, ConflictItem, ConflictKind, NodeId, OriginId, Sequence, Stamp,
@@ -65,40 +68,15 @@ type Entries = BTreeMap<ConflictEntry, Option<ChangeSetId>>;
 /// Brings the conflicts up to date with a pass.
 pub(super) fn derive(
     overlay: &mut Overlay<'_>,
+    nodes: &[WrittenNode],
     batch: &Batch<'_>,
     history: &dyn History,
 ) -> Result<(), ReadError> {
     let unseen = Unseen::new(batch.ids);
-    let nodes = changed_nodes(overlay)?;
     derive_voided(overlay, batch.evaluated)?;
-    places::derive(overlay, &nodes, &unseen)?;
-    values::derive(overlay, &nodes, batch.written, &unseen)?;
-    lost::derive(overlay, &nodes, batch, history, &unseen)
-}
-
-/// A node whose record a pass has changed.
-struct ChangedNode {
-    id: NodeId,
-    /// Nothing if there was none.
-    before: Option<Arc<NodeRecord>>,
-    after: Arc<NodeRecord>,
-}
-
-/// The nodes whose records a pass has changed.
-fn changed_nodes(overlay: &Overlay<'_>) -> Result<Vec<ChangedNode>, ReadError> {
-    let prefix = key::node(overlay.repo(), NodeId::ROOT)[..2].to_vec();
-    let end = key::after_prefix(&prefix);
-    let mut nodes = Vec::new();
-    for (key, record) in overlay.changed().range(prefix..end) {
-        if let (Some(id), Some(Record::Node(after))) = (key::node_of(key), record) {
-            nodes.push(ChangedNode {
-                id,
-                before: view::node(overlay.base(), id)?,
-                after: after.clone(),
-            });
-        }
-    }
-    Ok(nodes)
+    places::derive(overlay, nodes, &unseen)?;
+    values::derive(overlay, nodes, batch.written, &unseen)?;
+    lost::derive(overlay, nodes, batch, history, &unseen)
 }
 
 fn derive_voided(overlay: &mut Overlay<'_>, evaluated: &[Evaluated]) -> Result<(), ReadError> {
@@ -128,8 +106,8 @@ fn put(overlay: &mut Overlay<'_>, entry: &ConflictEntry, winner: Option<ChangeSe
 
 fn remove(overlay: &mut Overlay<'_>, entry: &ConflictEntry) -> Result<(), ReadError> {
     let key = key::conflict(overlay.repo(), entry);
-    if overlay.get(&key)?.is_some() {
-        overlay.remove(key);
+    if let Some(before) = overlay.get(&key)? {
+        overlay.remove_known(key, before);
     }
     Ok(())
 }

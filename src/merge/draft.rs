@@ -20,10 +20,11 @@ pub use error::DraftError;
 
 use self::check::check_depth;
 use super::counters::MergeCounters;
+use super::overlay::Overlay;
 use super::read::{ReadTree, child_by_name, standing};
 use super::snapshot::Snapshot;
 use super::structure::{Arrivals, Author, Evaluator, Seen, way_up};
-use super::view::{self, Overlay, ReadError, View, last_of_layers, scan_layers};
+use super::view::{self, ReadError, View, last_of_layers, scan_layers};
 use super::{settle, write};
 use crate::codec::record::Record;
 use crate::codec::state_key::Key;
@@ -410,9 +411,17 @@ impl Draft {
         } else if let Some((node, name)) = write::register(&mut overlay, &operation, stamp)? {
             written.insert(node, BTreeMap::from([(name, BTreeSet::from([stamp]))]));
         }
-        settle::settle(&mut overlay, None, &mut MergeCounters::default(), &written)?;
-        let changed = overlay.into_changed();
-        self.changed.extend(changed);
+        let nodes = overlay.written_nodes()?;
+        settle::settle(
+            &mut overlay,
+            &nodes,
+            None,
+            &mut MergeCounters::default(),
+            &written,
+        )?;
+        let changed = overlay.into_changed().into_iter();
+        self.changed
+            .extend(changed.map(|(key, change)| (key, change.now)));
         self.bytes += operation.weight();
         self.operations.push(operation);
         Ok(())

@@ -21,11 +21,12 @@ use super::conflict;
 use super::counters::MergeCounters;
 use super::digest::{self, Term};
 use super::fault::{Fault, on};
+use super::overlay::{self, Overlay};
 use super::seen::{self, Knowledge};
 use super::settle::{self, Change};
 use super::state::{Heads, Summary};
 use super::structure::{Arrivals, Author, Effects, Evaluator, Seen};
-use super::view::{self, Overlay, ReadError, View};
+use super::view::{self, ReadError, View};
 use super::{History, write};
 use crate::codec::record::{Meta, Record, StructuralRecord};
 use crate::codec::state_key::{self as key, Key};
@@ -35,9 +36,7 @@ use crate::model::{
 
 /// What a pass came to.
 pub(crate) struct Outcome {
-    pub(crate) changed: BTreeMap<Key, Option<Record>>,
-    /// Keys of records that can not have been there before.
-    pub(crate) fresh: BTreeSet<Key>,
+    pub(crate) changed: BTreeMap<Key, overlay::Change>,
     pub(crate) heads: Arc<Heads>,
     pub(crate) meta: Arc<Meta>,
     pub(crate) changes: Vec<Change>,
@@ -52,7 +51,6 @@ pub(crate) struct Pass<'a> {
     heads: Heads,
     meta: Meta,
     counters: MergeCounters,
-    fresh: BTreeSet<Key>,
     /// Properties written, by node.
     written: Written,
     arrivals: Arrivals,
@@ -82,7 +80,6 @@ impl<'a> Pass<'a> {
             heads: summary.heads.as_ref().clone(),
             meta: summary.meta.as_ref().clone(),
             counters: MergeCounters::from_stored(&summary.meta.counters),
-            fresh: BTreeSet::new(),
             written: BTreeMap::new(),
             arrivals: Arrivals::default(),
             reach: Reach {
@@ -121,7 +118,6 @@ impl<'a> Pass<'a> {
                 &mut self.overlay,
                 &mut self.heads,
                 &mut self.meta.frontier,
-                &mut self.fresh,
                 set,
                 &by_sequence,
                 self.history,
@@ -133,8 +129,10 @@ impl<'a> Pass<'a> {
         self.write_registers(&sets)?;
         self.evaluate_all(&sets)?;
         self.counters.records_read += self.overlay.reads();
+        let nodes = self.overlay.written_nodes()?;
         let changes = settle::settle(
             &mut self.overlay,
+            &nodes,
             Some(&mut self.meta.digest),
             &mut self.counters,
             &self.written,
@@ -148,7 +146,7 @@ impl<'a> Pass<'a> {
             heads: &self.heads,
             removal: self.meta.removal,
         };
-        conflict::derive(&mut self.overlay, &batch, self.history)?;
+        conflict::derive(&mut self.overlay, &nodes, &batch, self.history)?;
         let voided = self.voided();
         self.meta.counters = self.counters.to_stored();
         let meta = Arc::new(self.meta);
@@ -156,7 +154,6 @@ impl<'a> Pass<'a> {
             .put(key::meta(self.overlay.repo()), Record::Meta(meta.clone()));
         Ok(Outcome {
             changed: self.overlay.into_changed(),
-            fresh: self.fresh,
             heads: Arc::new(self.heads),
             meta,
             changes,
@@ -210,8 +207,7 @@ impl<'a> Pass<'a> {
     }
 
     fn erase_register(&mut self, operation: &Operation, stamp: Stamp) -> Result<(), ReadError> {
-        let property = write::erase(&mut self.overlay, operation, stamp)?;
-        self.note_written(property, stamp);
+        write::erase(&mut self.overlay, operation, stamp)?;
         if let Operation::Dismiss { conflict } = operation {
             let term = Term::Dismissed(stamp, *conflict);
             digest::subtract(&mut self.meta.digest, NodeId::ROOT, &term);
@@ -288,6 +284,14 @@ impl<'a> Pass<'a> {
             if on(Fault::SkippedForGood) && self.was_skipped(operation, stamp)? {
                 continue;
             }
+            if former.is_some()
+                && !set.all_or_nothing
+                && needs_its_place
+                && self.evaluator().stays(operation, stamp, &author)?
+            {
+                self.counters.reevaluated += 1;
+                continue;
+            }
             if needs_its_place {
                 let before = self.take_effects(operation, stamp, former.as_deref())?;
                 after = self.evaluator().evaluate(operation, stamp, &author)?;
@@ -317,6 +321,9 @@ impl<'a> Pass<'a> {
                 }
             }
         }
+        if former.is_some() && !set.all_or_nothing && effects.is_empty() {
+            return Ok(());
+        }
         let was_voided = former.as_ref().map(|former| former.voided);
         self.write_whole(set, was_voided, !whole)?;
 
@@ -331,10 +338,11 @@ impl<'a> Pass<'a> {
             unknown: former.iter().flat_map(|f| f.unknown.clone()).collect(),
         };
         effects.retain(|(_, before, after)| former.is_none() || before != after);
+        let revised: BTreeSet<u32> = effects.iter().map(|(stamp, ..)| stamp.index).collect();
+        record.others.retain(|(index, _)| !revised.contains(index));
+        record.unknown.retain(|(index, _)| !revised.contains(index));
         for (stamp, _, after) in &effects {
             let operation = &set.operations[stamp.index as usize];
-            record.others.retain(|(index, _)| *index != stamp.index);
-            record.unknown.retain(|(index, _)| *index != stamp.index);
             let others = others(operation, *stamp, after);
             if !others.is_empty() {
                 record.others.push((stamp.index, others));
@@ -350,10 +358,9 @@ impl<'a> Pass<'a> {
             && (former.is_none() || !on(Fault::RevisionUnrecorded))
         {
             let key = key::structural(self.overlay.repo(), set.id);
-            if former.is_none() {
-                self.fresh.insert(key.clone());
-            }
-            self.overlay.put(key, Record::Structural(Arc::new(record)));
+            let before = former.map(Record::Structural);
+            let record = Record::Structural(Arc::new(record));
+            self.overlay.put_over(key, before, record);
         }
         if !effects.is_empty() || was_voided != Some(!whole) {
             self.evaluated.push(Evaluated {
@@ -402,6 +409,7 @@ impl<'a> Pass<'a> {
         }
         self.counters.voided += u64::from(voided && was_voided != Some(true));
         let (stood, stands) = (was_voided == Some(false), !voided);
+        let mut erased: BTreeMap<(NodeId, &PropertyName), BTreeSet<Stamp>> = BTreeMap::new();
         for (index, operation) in set.operations.iter().enumerate() {
             let stamp = set.stamp(index);
             match operation {
@@ -410,8 +418,21 @@ impl<'a> Pass<'a> {
                 _ if stands && !stood => self.write_register(operation, stamp)?,
                 _ if on(Fault::ValuesStay) => {}
                 Operation::Dismiss { .. } if on(Fault::DismissalStays) => {}
+                Operation::Set { node, property, .. }
+                | Operation::Unset { node, property }
+                | Operation::Inc { node, property, .. }
+                    if stood && !stands =>
+                {
+                    erased.entry((*node, property)).or_default().insert(stamp);
+                }
                 _ if stood && !stands => self.erase_register(operation, stamp)?,
                 _ => {}
+            }
+        }
+        for ((node, property), stamps) in erased {
+            write::erase_property(&mut self.overlay, node, property, &stamps)?;
+            for stamp in stamps {
+                self.note_written(Some((node, property.clone())), stamp);
             }
         }
         Ok(())
@@ -442,6 +463,6 @@ fn others(operation: &Operation, stamp: Stamp, effects: &Effects) -> Vec<NodeId>
 
 /// What a record says of one operation.
 fn of_operation<T>(entries: &[(u32, T)], stamp: Stamp) -> Option<&T> {
-    let entry = entries.iter().find(|(index, _)| *index == stamp.index);
-    entry.map(|(_, value)| value)
+    let found = entries.binary_search_by_key(&stamp.index, |(index, _)| *index);
+    found.ok().map(|position| &entries[position].1)
 }

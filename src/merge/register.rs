@@ -4,10 +4,12 @@
 //! add up over the newest older set. A register that grows moves its oldest writes to segments and
 //! remembers what they come to only while it has to: as long as it holds nothing but incs itself.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::fault::{Fault, on};
-use super::view::{Overlay, ReadError, View};
+use super::overlay::Overlay;
+use super::view::{ReadError, View};
 use crate::codec::record::{Older, Record, Register, Under, Write, Written};
 use crate::codec::state_key as key;
 use crate::model::{NodeId, PropertyName, Stamp, Value};
@@ -150,25 +152,21 @@ fn spill(
     Ok(())
 }
 
-/// Takes a write out, as if it had never been there (M13). One that is not there changes nothing.
+/// Takes writes out, as if they had never been there (M13). One that is not there changes nothing.
 pub(crate) fn erase(
     overlay: &mut Overlay<'_>,
     place: Place<'_>,
     register: &mut Register,
-    stamp: Stamp,
+    stamps: &BTreeSet<Stamp>,
 ) -> Result<(), ReadError> {
-    let inline = register
-        .writes
-        .binary_search_by(|write| write.stamp.cmp(&stamp));
     if register.older.is_none() {
-        if let Ok(position) = inline {
-            register.writes.remove(position);
-        }
+        let writes = &mut register.writes;
+        writes.retain(|write| !stamps.contains(&write.stamp));
         return Ok(());
     }
     // What the register remembers of its segments may not be so any more: they are made again.
     let mut writes = all_writes(overlay, place, register)?;
-    writes.retain(|write| write.stamp != stamp);
+    writes.retain(|write| !stamps.contains(&write.stamp));
     let prefix = key::segments(overlay.repo(), place.node, place.name);
     for (key, _) in overlay.scan(&prefix, &key::after_prefix(&prefix), usize::MAX)? {
         overlay.remove(key);

@@ -13,15 +13,16 @@
 //! that knows no more than the one before it has no record of its own.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::fault::{Fault, on};
-use super::view::{Overlay, ReadError, View};
+use super::overlay::Overlay;
+use super::view::{ReadError, View};
 use super::{Heads, History};
 use crate::codec::bytes::MalformedRecord;
 use crate::codec::record::{Head, Record, SeenRecord};
-use crate::codec::state_key::{self as key, Key};
+use crate::codec::state_key as key;
 use crate::model::{ChangeSet, ChangeSetId, Dependency, OriginId, Sequence, Time};
 
 /// Most records from one to that which tells all.
@@ -139,14 +140,24 @@ impl Chain {
 /// The record that tells what a change set had seen: its own, or that of the newest one before it
 /// of its origin that has one.
 fn record(view: &dyn View, id: ChangeSetId) -> Result<Arc<SeenRecord>, ReadError> {
-    let own = key::seen(view.repo(), id.origin, id.time);
-    if let Some(Record::Seen(record)) = view.get(&own)? {
-        return Ok(record);
-    }
+    let (_, record) = view.seen(id)?;
+    Ok(record)
+}
+
+/// The same, and the time of the change set whose record it is; the least if there is none.
+pub(super) fn read(
+    view: &(impl View + ?Sized),
+    id: ChangeSetId,
+) -> Result<(Time, Arc<SeenRecord>), ReadError> {
     let from = key::seen(view.repo(), id.origin, Time(0));
-    match view.last(&from, &own)? {
-        None => Ok(Arc::default()),
-        Some((_, Record::Seen(record))) => Ok(record),
+    let mut end = key::seen(view.repo(), id.origin, id.time);
+    end.push(0);
+    match view.last(&from, &end)? {
+        None => Ok((Time(0), Arc::default())),
+        Some((key, Record::Seen(record))) => {
+            let time = key::seen_of(&key).expect("a key of the table holds a time");
+            Ok((time, record))
+        }
         Some((key, _)) => {
             let what = MalformedRecord("of another kind than its table's");
             Err(ReadError::malformed(&key, what))
@@ -154,14 +165,51 @@ fn record(view: &dyn View, id: ChangeSetId) -> Result<Arc<SeenRecord>, ReadError
     }
 }
 
+/// Records read before: in long runs of one author few change sets have one of their own.
+#[derive(Default)]
+pub(super) struct Runs(BTreeMap<(OriginId, Time), (Time, Arc<SeenRecord>)>);
+
+impl Runs {
+    /// That of a change set, if it is known, and whose it is.
+    pub(super) fn get(&self, id: ChangeSetId) -> Option<(Time, Arc<SeenRecord>)> {
+        let (first, (until, record)) = self.0.range(..=(id.origin, id.time)).next_back()?;
+        (first.0 == id.origin && id.time < *until).then(|| (first.1, record.clone()))
+    }
+
+    /// Reads that of a change set, and up to when it is the record of those that follow.
+    pub(super) fn read(
+        &mut self,
+        view: &dyn View,
+        id: ChangeSetId,
+    ) -> Result<(Time, Arc<SeenRecord>), ReadError> {
+        let (time, record) = read(view, id)?;
+        let until = if time == id.time {
+            Time(time.0.saturating_add(1))
+        } else {
+            let mut from = key::seen(view.repo(), id.origin, id.time);
+            from.push(0);
+            let end = key::after_prefix(&key::seen(view.repo(), id.origin, Time(u64::MAX)));
+            let next = view.scan(&from, &end, 1)?.pop();
+            next.and_then(|(key, _)| key::seen_of(&key))
+                .unwrap_or(Time(u64::MAX))
+        };
+        self.0.insert((id.origin, time), (until, record.clone()));
+        Ok((time, record))
+    }
+
+    /// Forgets all of it, since there is a new record.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
 /// Notes what a change set has seen and makes it its origin's applied head.
 ///
-/// Its record is added to `fresh`. The batch's change sets come in order of their ids, so whatever one depends on has been noted.
+/// The batch's change sets come in order of their ids, so whatever one depends on has been noted.
 pub(crate) fn note(
     overlay: &mut Overlay<'_>,
     heads: &mut Heads,
     frontier: &mut Vec<Dependency>,
-    fresh: &mut BTreeSet<Key>,
     set: &ChangeSet,
     batch: &BTreeMap<(OriginId, Sequence), Arc<ChangeSet>>,
     history: &dyn History,
@@ -196,16 +244,15 @@ pub(crate) fn note(
         }
         if let Some(record) = tell(overlay, set.id, before, parents, &alone)? {
             let key = key::seen(set.repo, origin, set.id.time);
-            fresh.insert(key.clone());
-            overlay.put(key, Record::Seen(Arc::new(record)));
+            overlay.put_over(key, None, Record::Seen(Arc::new(record)));
         }
     }
     let head = Head {
         sequence: set.sequence,
         time: set.id.time,
     };
-    overlay.put(key::head(set.repo, origin), Record::Head(head));
-    heads.insert(origin, head);
+    let former = heads.insert(origin, head).map(Record::Head);
+    overlay.put_over(key::head(set.repo, origin), former, Record::Head(head));
     // What it depends on has a descendant now, and so has the one before it of its own origin.
     frontier.retain(|old| {
         on(Fault::FrontierKeepsSeen)

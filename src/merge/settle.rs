@@ -6,15 +6,15 @@
 mod children;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use super::counters::MergeCounters;
 use super::digest::{self, Term};
 use super::fault::{Fault, on};
+use super::overlay::{Overlay, WrittenNode};
 use super::pass::Written;
 use super::register::{self, Effective, Place};
-use super::structure::{End, way_up};
-use super::view::{self, Overlay, ReadError, View};
+use super::structure::{End, end_now};
+use super::view::{self, ReadError, View};
 use crate::codec::record::{How, NodeRecord, Record, Sums};
 use crate::codec::state_key as key;
 use crate::model::order::effective_key;
@@ -166,30 +166,23 @@ pub(super) fn property(
 /// given, the net difference.
 pub(super) fn settle(
     overlay: &mut Overlay<'_>,
+    nodes: &[WrittenNode],
     mut digest: Option<&mut Sums>,
     counters: &mut MergeCounters,
     written: &Written,
 ) -> Result<Vec<Change>, ReadError> {
-    let prefix = key::node(overlay.repo(), NodeId::ROOT);
-    let nodes: Vec<(NodeId, Arc<NodeRecord>)> = overlay
-        .changed()
-        .range(prefix[..2].to_vec()..key::after_prefix(&prefix[..2]))
-        .filter_map(|(key, record)| match record {
-            Some(Record::Node(node)) => Some((key::node_of(key)?, node.clone())),
-            _ => None,
-        })
-        .collect();
     let nothing = BTreeMap::new();
     let mut changes = Vec::new();
-    for (id, after) in &nodes {
-        let before = view::node(overlay.base(), *id)?.unwrap_or_default();
+    let none = NodeRecord::default();
+    for WrittenNode { id, before, after } in nodes {
+        let before = before.as_deref().unwrap_or(&none);
         let properties = written.get(id).unwrap_or(&nothing);
         let mut settling = Settling {
             overlay,
             digest: digest.as_deref_mut(),
             counters,
             id: *id,
-            before: &before,
+            before,
             after,
         };
         settling.digest_structure();
@@ -268,11 +261,11 @@ impl Settling<'_, '_> {
         let base = self.overlay.base();
         let mut names: BTreeSet<PropertyName> = written.keys().cloned().collect();
         if floor(self.id, self.before) != floor(self.id, self.after) {
-            names.extend(view::registers(base, self.id, self.before)?.into_keys());
+            names.extend(view::registers(&*base, self.id, self.before)?.into_keys());
             names.extend(view::registers(self.overlay, self.id, self.after)?.into_keys());
         }
         for name in names {
-            let before = property(base, self.id, self.before, &name)?;
+            let before = property(&*base, self.id, self.before, &name)?;
             let after = property(self.overlay, self.id, self.after, &name)?;
             if before == after {
                 continue;
@@ -320,7 +313,7 @@ impl Settling<'_, '_> {
         if node == NodeId::ROOT || before == after {
             return Ok(());
         }
-        let was = before.is_some() && is_visible(self.overlay.base(), node)?;
+        let was = before.is_some() && is_visible(&*self.overlay.base(), node)?;
         let is = after.is_some() && is_visible(self.overlay, node)?;
         match (
             was.then_some(before).flatten(),
@@ -328,7 +321,7 @@ impl Settling<'_, '_> {
         ) {
             (None, Some(Standing { parent, name, .. })) => {
                 // Unless it came to be visible along with what is above it.
-                if parent == NodeId::ROOT || is_visible(self.overlay.base(), parent)? {
+                if parent == NodeId::ROOT || is_visible(&*self.overlay.base(), parent)? {
                     changes.push(Change::Appeared { node, parent, name });
                 }
             }
@@ -355,7 +348,7 @@ impl Settling<'_, '_> {
 
 /// Whether a node is in the tree as of the newest writes.
 pub(super) fn is_visible(view: &dyn View, node: NodeId) -> Result<bool, ReadError> {
-    Ok(way_up(view, node, Stamp::MAX)?.end == End::Root)
+    Ok(end_now(view, node)? == End::Root)
 }
 
 /// Leaves out property changes of nodes that were not there before or are not there after.
@@ -365,7 +358,7 @@ fn keep_visible(overlay: &Overlay<'_>, changes: &mut Vec<Change>) -> Result<(), 
         if let Change::Property { node, .. } = change
             && !visible.contains_key(node)
         {
-            let both = is_visible(overlay.base(), *node)? && is_visible(overlay, *node)?;
+            let both = is_visible(&*overlay.base(), *node)? && is_visible(overlay, *node)?;
             visible.insert(*node, both);
         }
     }

@@ -170,14 +170,17 @@ impl State {
         });
         // What is replaced is read before the lock is taken: nobody else changes it.
         let mut replaced = Vec::with_capacity(outcome.changed.len());
-        for (key, record) in outcome.changed {
-            let before = if outcome.fresh.contains(&key) {
-                None
-            } else {
-                base.get(&key)?
+        for (key, change) in outcome.changed {
+            let before = match change.before {
+                Some(before) => before,
+                None => base.get(&key)?,
             };
-            if before != record {
-                replaced.push((key, before, record));
+            debug_assert!(
+                base.get(&key)? == before,
+                "a pass knows what it replaces: {key:02x?}"
+            );
+            if before != change.now {
+                replaced.push((key, before, change.now));
             }
         }
         let mut inner = self.write();

@@ -4,12 +4,14 @@
 //! it was at a stamp* can be read at any time: a node's parent then is that of its newest write not
 //! newer than the stamp. An operation is evaluated against that, whatever has been merged since;
 //! what it comes to are its [`Effects`], which lie in the records under its own stamp and can be
-//! taken out again. Nothing here scans a subtree: a removal finds what was moved below its node
-//! unseen through an index of the change sets that moved something ([`removal`]).
+//! taken out again. Nothing here scans a large subtree: a removal finds what was moved below its node
+//! unseen through an index of the change sets that moved something ([`removal`]). Most operations that
+//! are evaluated again come out as they did, which can be told without taking anything out ([`again`]).
 //!
 //! The operations of an all-or-nothing change set are evaluated here whatever they are, for each
 //! tells whether it voids the set ([`atomic`], M13).
 
+mod again;
 mod atomic;
 mod removal;
 mod way;
@@ -18,13 +20,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub(crate) use atomic::{is_added_at, name_at};
-pub(crate) use way::{End, WayUp, placed_at, way_up};
+pub(crate) use way::{End, WayUp, end_now, placed_at, way_up};
 
 use super::counters::MergeCounters;
 use super::fault::{Fault, on};
+use super::overlay::Overlay;
 use super::seen::Knowledge;
-use super::view::{self, Overlay, ReadError, View};
-use crate::codec::record::{AddedAgain, How, NodeRecord, ParentWrite, Record, SkippedMove};
+use super::view::{self, ReadError, View};
+use crate::codec::record::{AddedAgain, How, NodeRecord, ParentWrite, SkippedMove};
 use crate::codec::state_key as key;
 use crate::model::{ChangeSetId, NodeId, NodeName, Operation, OriginId, Stamp, Time};
 
@@ -283,7 +286,8 @@ impl Evaluator<'_, '_> {
         };
         for node in others.iter().copied().chain([own]) {
             let mut record = self.overlay.take_node(node)?;
-            if let Some(i) = record.parents.iter().position(|write| write.stamp == stamp) {
+            let written = record.parents.binary_search_by(|w| w.stamp.cmp(&stamp));
+            if let Ok(i) = written {
                 let write = Arc::make_mut(&mut record).parents.remove(i);
                 effects.parents.push((node, write));
             }
@@ -355,22 +359,25 @@ impl Evaluator<'_, '_> {
     /// The way up from a node, remembering that the operation at `stamp` looked at it.
     fn look_up(&mut self, node: NodeId, stamp: Stamp) -> Result<WayUp, ReadError> {
         let way = way_up(self.overlay, node, stamp)?;
-        for (node, _) in &way.nodes {
-            self.touch(*node, stamp)?;
-        }
+        self.touch_way(&way, stamp)?;
         if let (End::Unknown, Some((node, _))) = (way.end, way.nodes.last()) {
             self.touch_unknown(*node, stamp)?;
         }
         Ok(way)
     }
 
+    /// Remembers that the operation at `stamp` looked at all places on a way.
+    fn touch_way(&mut self, way: &WayUp, stamp: Stamp) -> Result<(), ReadError> {
+        for (node, _) in &way.nodes {
+            self.touch(*node, stamp)?;
+        }
+        Ok(())
+    }
+
     /// Remembers that the operation at `stamp` looked at a node's place.
     fn touch(&mut self, node: NodeId, stamp: Stamp) -> Result<(), ReadError> {
-        let key = key::touched(self.overlay.repo(), node);
-        match self.overlay.get(&key)? {
-            _ if on(Fault::TouchForgotten) => {}
-            Some(Record::Touched(known)) if known >= stamp => {}
-            _ => self.overlay.put(key, Record::Touched(stamp)),
+        if !on(Fault::TouchForgotten) {
+            self.overlay.touch(node, stamp)?;
         }
         Ok(())
     }
@@ -387,27 +394,26 @@ impl Evaluator<'_, '_> {
 
     /// The nodes that have this parent, or had it once.
     pub(crate) fn ever_below(&self, node: NodeId) -> Result<BTreeSet<NodeId>, ReadError> {
-        let repo = self.overlay.repo();
-        let mut candidates = self
-            .arrivals
-            .parents
-            .get(&node)
-            .cloned()
-            .unwrap_or_default();
-        let prefix = key::children(repo, node);
-        let rows = self
-            .overlay
-            .scan(&prefix, &key::after_prefix(&prefix), usize::MAX)?;
-        candidates.extend(
-            rows.iter()
-                .filter_map(|(key, _)| Some(key::child_of(key)?.1)),
-        );
-        let prefix = key::former_children(repo, node);
-        let rows = self
-            .overlay
-            .scan(&prefix, &key::after_prefix(&prefix), usize::MAX)?;
-        candidates.extend(rows.iter().filter_map(|(key, _)| key::former_child_of(key)));
-        Ok(candidates)
+        let all = self.few_ever_below(node, usize::MAX)?;
+        Ok(all.expect("no limit is ever reached"))
+    }
+
+    /// The same; nothing if they are more than `limit`.
+    fn few_ever_below(
+        &self,
+        node: NodeId,
+        limit: usize,
+    ) -> Result<Option<BTreeSet<NodeId>>, ReadError> {
+        let Some(mut nodes) = indexed_below(self.overlay, node, limit)? else {
+            return Ok(None);
+        };
+        if let Some(arrived) = self.arrivals.parents.get(&node) {
+            if arrived.len() > limit {
+                return Ok(None);
+            }
+            nodes.extend(arrived);
+        }
+        Ok((nodes.len() <= limit).then_some(nodes))
     }
 
     /// The children of a node as they were at a stamp.
@@ -426,6 +432,29 @@ impl Evaluator<'_, '_> {
         }
         Ok(children)
     }
+}
+
+/// The nodes that have this parent or had it once, as far as the indexes know; nothing if they are
+/// more than `limit`.
+pub(crate) fn indexed_below(
+    view: &dyn View,
+    node: NodeId,
+    limit: usize,
+) -> Result<Option<BTreeSet<NodeId>>, ReadError> {
+    let repo = view.repo();
+    let mut nodes = BTreeSet::new();
+    // A child has an entry or two.
+    let rows_max = limit.saturating_mul(2).saturating_add(1);
+    for prefix in [key::children(repo, node), key::former_children(repo, node)] {
+        let rows = view.scan(&prefix, &key::after_prefix(&prefix), rows_max)?;
+        let present = |key: &[u8]| key::child_of(key).map(|(_, child)| child);
+        let child = |key: &[u8]| present(key).or_else(|| key::former_child_of(key));
+        nodes.extend(rows.iter().filter_map(|(key, _)| child(key)));
+        if rows.len() == rows_max || nodes.len() > limit {
+            return Ok(None);
+        }
+    }
+    Ok(Some(nodes))
 }
 
 /// Puts a name in its place among a node's names.

@@ -1,14 +1,14 @@
 //! Records read through layers: what a merge or a draft works on.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::seen;
 use crate::codec::bytes::MalformedRecord;
-use crate::codec::record::{NodeRecord, Record, Register};
+use crate::codec::record::{NodeRecord, Record, Register, SeenRecord};
 use crate::codec::state_key::{self as key, Key};
-use crate::model::{NodeId, PropertyName, RepoId};
+use crate::model::{ChangeSetId, NodeId, PropertyName, RepoId, Time};
 use crate::storage::StorageError;
 
 /// Why records could not be read. Nothing has changed.
@@ -53,6 +53,28 @@ pub trait View {
     /// If it can not be read.
     fn get(&self, key: &[u8]) -> Result<Option<Record>, ReadError>;
 
+    /// Everything ever written to a node; nothing if that is nothing.
+    ///
+    /// # Errors
+    /// If it can not be read.
+    fn node(&self, id: NodeId) -> Result<Option<Arc<NodeRecord>>, ReadError> {
+        let key = key::node(self.repo(), id);
+        match self.get(&key)? {
+            None => Ok(None),
+            Some(Record::Node(node)) => Ok(Some(node)),
+            Some(_) => Err(ReadError::kind(&key)),
+        }
+    }
+
+    /// The record that tells what the author of a change set had seen, and the time of the change
+    /// set whose record it is: this one's, or one's before it of its origin.
+    ///
+    /// # Errors
+    /// If it can not be read.
+    fn seen(&self, id: ChangeSetId) -> Result<(Time, Arc<SeenRecord>), ReadError> {
+        seen::read(self, id)
+    }
+
     /// The first `limit` records of `from..to`, ascending.
     ///
     /// # Errors
@@ -68,12 +90,7 @@ pub trait View {
 
 /// Everything ever written to a node; nothing if that is nothing.
 pub(crate) fn node(view: &dyn View, id: NodeId) -> Result<Option<Arc<NodeRecord>>, ReadError> {
-    let key = key::node(view.repo(), id);
-    match view.get(&key)? {
-        None => Ok(None),
-        Some(Record::Node(node)) => Ok(Some(node)),
-        Some(_) => Err(ReadError::kind(&key)),
-    }
+    view.node(id)
 }
 
 /// A property's register, wherever it stands.
@@ -122,95 +139,22 @@ pub(crate) fn registers(
     Ok(all)
 }
 
-/// A view with changes on top.
-pub(crate) struct Overlay<'a> {
-    base: &'a dyn View,
-    changed: BTreeMap<Key, Option<Record>>,
-    reads: Cell<u64>,
+/// A record on top of a view, or that there is none.
+pub(crate) trait Above {
+    /// The record.
+    fn now(&self) -> Option<&Record>;
 }
 
-impl<'a> Overlay<'a> {
-    pub(crate) fn new(base: &'a dyn View) -> Self {
-        Self {
-            base,
-            changed: BTreeMap::new(),
-            reads: Cell::new(0),
-        }
-    }
-
-    pub(crate) fn base(&self) -> &'a dyn View {
-        self.base
-    }
-
-    pub(crate) fn put(&mut self, key: Key, record: Record) {
-        self.changed.insert(key, Some(record));
-    }
-
-    pub(crate) fn remove(&mut self, key: Key) {
-        self.changed.insert(key, None);
-    }
-
-    pub(crate) fn put_node(&mut self, id: NodeId, node: Arc<NodeRecord>) {
-        self.changed
-            .insert(key::node(self.repo(), id), Some(Record::Node(node)));
-    }
-
-    /// Takes a node's record out to change it in place; [`Overlay::put_node`] brings it back.
-    pub(crate) fn take_node(&mut self, id: NodeId) -> Result<Arc<NodeRecord>, ReadError> {
-        let key = key::node(self.repo(), id);
-        if let Some(Some(Record::Node(node))) = self.changed.remove(&key) {
-            return Ok(node);
-        }
-        Ok(node(self.base_counted(), id)?.unwrap_or_default())
-    }
-
-    fn base_counted(&self) -> &'a dyn View {
-        self.reads.set(self.reads.get() + 1);
-        self.base
-    }
-
-    pub(crate) fn changed(&self) -> &BTreeMap<Key, Option<Record>> {
-        &self.changed
-    }
-
-    pub(crate) fn into_changed(self) -> BTreeMap<Key, Option<Record>> {
-        self.changed
-    }
-
-    /// Records read from below so far.
-    pub(crate) fn reads(&self) -> u64 {
-        self.reads.get()
-    }
-}
-
-impl View for Overlay<'_> {
-    fn repo(&self) -> RepoId {
-        self.base.repo()
-    }
-
-    fn get(&self, key: &[u8]) -> Result<Option<Record>, ReadError> {
-        match self.changed.get(key) {
-            Some(record) => Ok(record.clone()),
-            None => self.base_counted().get(key),
-        }
-    }
-
-    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Key, Record)>, ReadError> {
-        let records = scan_layers(self.base, &self.changed, from, to, limit)?;
-        self.reads.set(self.reads.get() + records.len() as u64);
-        Ok(records)
-    }
-
-    fn last(&self, from: &[u8], to: &[u8]) -> Result<Option<(Key, Record)>, ReadError> {
-        self.reads.set(self.reads.get() + 1);
-        last_of_layers(self.base, &self.changed, from, to)
+impl Above for Option<Record> {
+    fn now(&self) -> Option<&Record> {
+        self.as_ref()
     }
 }
 
 /// Scans a range of a view with changes on top, page by page of the view.
 pub(crate) fn scan_layers(
     base: &dyn View,
-    changed: &BTreeMap<Key, Option<Record>>,
+    changed: &BTreeMap<Key, impl Above>,
     from: &[u8],
     to: &[u8],
     limit: usize,
@@ -231,12 +175,12 @@ pub(crate) fn scan_layers(
                     if key == base {
                         rows.next();
                     }
-                    out.extend(record.clone().map(|record| (key.clone(), record)));
+                    out.extend(record.now().map(|record| (key.clone(), record.clone())));
                     next_above = above.next();
                 }
                 (Some(_), _) => out.extend(rows.next()),
                 (None, Some((key, record))) if complete => {
-                    out.extend(record.clone().map(|record| (key.clone(), record)));
+                    out.extend(record.now().map(|record| (key.clone(), record.clone())));
                     next_above = above.next();
                 }
                 (None, _) => break,
@@ -257,7 +201,7 @@ pub(crate) fn scan_layers(
 /// The last record of a range of a view with changes on top.
 pub(crate) fn last_of_layers(
     base: &dyn View,
-    changed: &BTreeMap<Key, Option<Record>>,
+    changed: &BTreeMap<Key, impl Above>,
     from: &[u8],
     to: &[u8],
 ) -> Result<Option<(Key, Record)>, ReadError> {
@@ -268,7 +212,7 @@ pub(crate) fn last_of_layers(
         let below = base.last(from, &to)?;
         match above {
             Some((key, record)) if below.as_ref().is_none_or(|(other, _)| other <= key) => {
-                match record {
+                match record.now() {
                     Some(record) => return Ok(Some((key.clone(), record.clone()))),
                     None => to = key.clone(),
                 }

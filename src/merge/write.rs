@@ -1,10 +1,12 @@
 //! Register writes of operations: properties, renames, order keys. Each only goes to its place.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::overlay::Overlay;
 use super::register::{self, Place};
 use super::structure::write_name;
-use super::view::{Overlay, ReadError, View as _};
+use super::view::{ReadError, View as _};
 use crate::codec::record::{Record, Register, Write, Written};
 use crate::codec::state_key as key;
 use crate::model::{NodeId, Operation, PropertyName, Stamp};
@@ -63,51 +65,45 @@ pub(super) fn register(
     Ok(Some((node, name.clone())))
 }
 
-/// Takes what [`register`] wrote out again, but for names (M13). Gives the property if it was one.
+/// Takes what [`register`] wrote out again, but for names and properties (M13).
 pub(super) fn erase(
     overlay: &mut Overlay<'_>,
     operation: &Operation,
     stamp: Stamp,
-) -> Result<Option<(NodeId, PropertyName)>, ReadError> {
+) -> Result<(), ReadError> {
     match operation {
-        Operation::Set { node, property, .. }
-        | Operation::Unset { node, property }
-        | Operation::Inc { node, property, .. } => {
-            erase_property(overlay, *node, property, stamp)?;
-            Ok(Some((*node, property.clone())))
-        }
         Operation::Order { node, .. } => {
             let mut record = overlay.take_node(*node)?;
             let orders = &mut Arc::make_mut(&mut record).orders;
             orders.retain(|(other, _)| *other != stamp);
             overlay.put_node(*node, record);
-            Ok(None)
         }
         Operation::Dismiss { conflict } => {
             overlay.remove(key::dismissal(overlay.repo(), *conflict, stamp));
-            Ok(None)
         }
-        _ => Ok(None),
+        _ => {}
     }
+    Ok(())
 }
 
-fn erase_property(
+/// Takes writes of a property out again (M13).
+pub(super) fn erase_property(
     overlay: &mut Overlay<'_>,
     node: NodeId,
     name: &PropertyName,
-    stamp: Stamp,
+    stamps: &BTreeSet<Stamp>,
 ) -> Result<(), ReadError> {
     let place = Place { node, name };
     let mut record = overlay.take_node(node)?;
     let changed = Arc::make_mut(&mut record);
     let outside_key = key::property(overlay.repo(), node, name);
     if let Some(register) = changed.properties.get_mut(name) {
-        register::erase(overlay, place, register, stamp)?;
+        register::erase(overlay, place, register, stamps)?;
         if register.writes.is_empty() {
             changed.properties.remove(name);
         }
     } else if let Some(Record::Register(mut register)) = overlay.get(&outside_key)? {
-        register::erase(overlay, place, Arc::make_mut(&mut register), stamp)?;
+        register::erase(overlay, place, Arc::make_mut(&mut register), stamps)?;
         if register.writes.is_empty() {
             changed.outside -= 1;
             overlay.remove(outside_key);

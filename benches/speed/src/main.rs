@@ -10,6 +10,8 @@
 )]
 
 mod bare;
+mod engine;
+mod history;
 mod measure;
 mod report;
 mod rows;

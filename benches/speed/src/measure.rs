@@ -1,5 +1,6 @@
 //! How a ratio is measured and printed.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 /// Rounds of a measurement, each of which takes both sides.
@@ -28,7 +29,6 @@ impl Settings {
 #[derive(Clone, Copy)]
 pub(crate) enum Aim {
     AtLeast(f64),
-    #[expect(dead_code, reason = "nothing is measured yet that should be small")]
     AtMost(f64),
     /// Printed to be known.
     None,
@@ -70,6 +70,19 @@ impl Row<'_> {
         println!("| {what} | {ours} {unit} | {against}: {theirs} {unit} | {ratio} | {aim} |");
     }
 }
+
+/// How long this thread has been running, in seconds: what other processes do does not count, nor
+/// waiting. Where the system does not tell, the time of a clock.
+pub(crate) fn running() -> f64 {
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let nanoseconds = told.and_then(|told| told.split(' ').next()?.parse::<f64>().ok());
+    nanoseconds.map_or_else(
+        || START.elapsed().as_secs_f64(),
+        |nanoseconds| nanoseconds / 1e9,
+    )
+}
+
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// The middle one.
 pub(crate) fn median(numbers: impl Iterator<Item = f64>) -> f64 {

@@ -1,6 +1,8 @@
 //! The measurements, a file for each kind.
 
+mod late;
 mod reads;
+mod reunion;
 mod saves;
 mod visibility;
 
@@ -14,5 +16,9 @@ pub(crate) const ALL: &[(&str, Measurement)] = &[
     ("saves-relaxed", saves::relaxed),
     ("saves-sync", saves::sync),
     ("reads-cached", reads::cached),
+    ("late-set", late::set),
+    ("late-move", late::moves),
+    ("removal", late::removal),
+    ("reunion", reunion::reunion),
     ("visibility", visibility::visibility),
 ];

@@ -4,59 +4,33 @@
 //! An edit, add or move that takes effect is a *deed*. A removal loses the deeds on its node and
 //! below that its author had not seen: they are found from the deed by following its node's place
 //! through time ([`super::coverage`]), and from the removal by going through the change sets that
-//! were unseen to it ([`super::window`]), whichever is new. Whether the node is trashed in the end
-//! is left to reading.
+//! were unseen to it ([`super::window`]) or the records of what was ever below its node, whichever
+//! is new. Whether the node is trashed in the end is left to reading.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::coverage::{self, Span, Trash};
+use super::deed::{Deed, deed, deeds_of, edited, edits_of, effective, is_known};
 use super::unseen::Unseen;
 use super::window::Windows;
-use super::{Batch, ChangedNode, Entries, entries_at, put, remove, replace};
-use crate::codec::record::{How, NodeRecord, Record};
+use super::{Batch, Entries, entries_at, put, remove, replace};
+use crate::codec::record::{NodeRecord, Record};
 use crate::codec::state_key::{self as key, ConflictEntry};
 use crate::merge::History;
 use crate::merge::fault::{Fault, on};
-use crate::merge::structure::{Effects, is_added_at};
-use crate::merge::view::{self, Overlay, ReadError, View};
-use crate::model::{ChangeSet, ConflictItem, ConflictKind, NodeId, Operation, PropertyName, Stamp};
+use crate::merge::overlay::{Overlay, WrittenNode};
+use crate::merge::structure::{Effects, indexed_below};
+use crate::merge::view::{self, ReadError, View};
+use crate::model::{ChangeSet, ConflictItem, ConflictKind, NodeId, Operation, Stamp};
 
-/// An operation that takes effect, and can be lost with its node.
-#[derive(Clone, Debug, PartialEq)]
-struct Deed {
-    stamp: Stamp,
-    node: NodeId,
-    item: ConflictItem,
-    /// The node by which it lands in the trash, if that is trashed: of an add the parent. A move
-    /// does not land there.
-    through: Option<NodeId>,
-}
-
-impl Deed {
-    fn edit(stamp: Stamp, node: NodeId, item: ConflictItem) -> Self {
-        let through = Some(node);
-        Self {
-            stamp,
-            node,
-            item,
-            through,
-        }
-    }
-
-    fn entry(&self, at: Stamp) -> ConflictEntry {
-        ConflictEntry {
-            at,
-            kind: ConflictKind::UnderRemoved,
-            node: self.node,
-            item: self.item.clone(),
-            loser: self.stamp,
-        }
-    }
-}
+/// The change sets that a removal had not seen are gone through if they are at most so many.
+const SETS_FEW: u64 = 64;
+/// Otherwise what was ever below the removed node, if it is at most so many nodes.
+const BELOW_FEW: usize = 256;
 
 pub(super) fn derive(
     overlay: &mut Overlay<'_>,
-    nodes: &[ChangedNode],
+    nodes: &[WrittenNode],
     batch: &Batch<'_>,
     history: &dyn History,
     unseen: &Unseen<'_>,
@@ -90,7 +64,7 @@ pub(super) fn derive(
 
 struct Lost<'l, 'a> {
     overlay: &'l mut Overlay<'a>,
-    nodes: &'l [ChangedNode],
+    nodes: &'l [WrittenNode],
     batch: &'l Batch<'l>,
     unseen: &'l Unseen<'l>,
     /// Nodes whose places nothing newer changes: since when, and how they are trashed.
@@ -144,7 +118,7 @@ impl Lost<'_, '_> {
 
     /// Nodes that came to be known at another time: edits of earlier passes in between.
     fn known_otherwise(&mut self) -> Result<(), ReadError> {
-        for ChangedNode { id, before, after } in self.nodes {
+        for WrittenNode { id, before, after } in self.nodes {
             let Some(before) = before else {
                 continue;
             };
@@ -155,7 +129,7 @@ impl Lost<'_, '_> {
             }
             let (old, new) = (old.unwrap_or(Stamp::MAX), new.unwrap_or(Stamp::MAX));
             let between = old.min(new)..=old.max(new);
-            for (stamp, item) in edits_of(self.overlay.base(), *id, before)? {
+            for (stamp, item) in edits_of(&*self.overlay.base(), *id, before)? {
                 if between.contains(&stamp) && old < stamp {
                     self.goes(&Deed::edit(stamp, *id, item))?;
                 }
@@ -199,7 +173,7 @@ impl Lost<'_, '_> {
             return Ok(());
         }
         remove(self.overlay, &deed.entry(deed.stamp))?;
-        for removal in removals(self.overlay.base(), deed)? {
+        for removal in removals(&*self.overlay.base(), deed)? {
             remove(self.overlay, &deed.entry(removal))?;
         }
         Ok(())
@@ -248,7 +222,8 @@ impl Lost<'_, '_> {
     fn places(&mut self, history: &dyn History) -> Result<(), ReadError> {
         let mut removals: BTreeSet<Stamp> = BTreeSet::new();
         let mut times: Vec<(Stamp, Stamp)> = Vec::new();
-        for ChangedNode { id, before, after } in self.nodes {
+        let mut moved: Vec<(NodeId, Moved)> = Vec::new();
+        for WrittenNode { id, before, after } in self.nodes {
             // What is on a new node, or below it, is new as well.
             let Some(before) = before else {
                 continue;
@@ -256,17 +231,46 @@ impl Lost<'_, '_> {
             let Some((from, until)) = changed_time(before, after) else {
                 continue;
             };
-            let old = coverage::spans(self.overlay.base(), *id, from, until)?;
+            let old = coverage::spans(&*self.overlay.base(), *id, from, until)?;
             let new = coverage::spans(self.overlay, *id, from, until)?;
             let events = |spans: &[Span]| spans.iter().filter_map(Span::removal).collect();
             let (gone, come): (BTreeSet<Stamp>, BTreeSet<Stamp>) = (events(&old), events(&new));
-            removals.extend(gone.symmetric_difference(&come));
-            times.extend(different_times(&old, &new, until));
+            let one = Moved {
+                removals: gone.symmetric_difference(&come).copied().collect(),
+                times: joined(different_times(&old, &new, until)),
+            };
+            removals.extend(&one.removals);
+            times.extend(&one.times);
+            moved.push((*id, one));
         }
         if removals.is_empty() && times.is_empty() {
             return Ok(());
         }
-        let windows = Windows::new(self.overlay, self.batch, self.unseen, &removals, &times)?;
+        let mut windows = Windows::new(
+            self.overlay,
+            self.batch,
+            self.unseen,
+            &removals,
+            &joined(times),
+        )?;
+        if windows.are_many(self.batch, history, SETS_FEW)? {
+            let mut few = Vec::new();
+            (removals, times) = Default::default();
+            for (id, one) in moved {
+                match ever_below(self.overlay, id)? {
+                    Some(below) => few.push((below, one)),
+                    None => {
+                        removals.extend(one.removals);
+                        times.extend(one.times);
+                    }
+                }
+            }
+            self.look_below(&few)?;
+            times = joined(times);
+            windows = Windows::new(self.overlay, self.batch, self.unseen, &removals, &times)?;
+        } else {
+            times = joined(moved.into_iter().flat_map(|(_, one)| one.times).collect());
+        }
         let mut lost: BTreeMap<Stamp, Entries> = BTreeMap::new();
         windows.each(self.batch, history, |set| {
             self.look_again(set, &removals, &times, &mut lost)
@@ -277,6 +281,52 @@ impl Lost<'_, '_> {
             replace(self.overlay, &old, &new)?;
         }
         Ok(())
+    }
+
+    /// Finds which removals take along what lies on and below nodes that have little below them,
+    /// and what of it lands in the trash, from the nodes' own records.
+    fn look_below(&mut self, moved: &[(BTreeSet<NodeId>, Moved)]) -> Result<(), ReadError> {
+        let mut by_removal: BTreeMap<Stamp, BTreeSet<NodeId>> = BTreeMap::new();
+        for (below, Moved { removals, times }) in moved {
+            for removal in removals {
+                by_removal.entry(*removal).or_default().extend(below);
+            }
+            let Some((_, until)) = times.last() else {
+                continue;
+            };
+            for node in below {
+                for deed in self.deeds(*node, *until)? {
+                    if is_within(times, deed.stamp) {
+                        self.lands_in_trash(&deed)?;
+                    }
+                }
+            }
+        }
+        for (removal, nodes) in by_removal {
+            let mut old = entries_at(self.overlay, removal, ConflictKind::UnderRemoved)?;
+            old.retain(|entry, _| nodes.contains(&entry.node));
+            let mut new = Entries::new();
+            for node in nodes {
+                for deed in self.deeds(node, removal)? {
+                    if !on(Fault::LateRemovalUnreported)
+                        && self.unseen.is(self.overlay, removal.id, deed.stamp.id)?
+                        && !self.is_settled(node, deed.stamp)?
+                        && removals(self.overlay, &deed)?.contains(&removal)
+                    {
+                        new.insert(deed.entry(removal), Some(removal.id));
+                    }
+                }
+            }
+            replace(self.overlay, &old, &new)?;
+        }
+        Ok(())
+    }
+
+    fn deeds(&self, node: NodeId, before: Stamp) -> Result<Vec<Deed>, ReadError> {
+        match view::node(self.overlay, node)? {
+            Some(record) => deeds_of(self.overlay, node, &record, before),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Finds which of `removals` take a change set's deeds along, and which of its deeds land in
@@ -296,13 +346,16 @@ impl Lost<'_, '_> {
             let Some(deed) = deed(self.overlay, operation, stamp)? else {
                 continue;
             };
-            if times
-                .iter()
-                .any(|(from, until)| (*from..*until).contains(&stamp))
+            let next = times.partition_point(|(from, _)| *from <= stamp);
+            if times[..next]
+                .last()
+                .is_some_and(|(_, until)| stamp < *until)
             {
                 self.lands_in_trash(&deed)?;
             }
-            if changed.last().is_none_or(|newest| *newest < stamp) {
+            if changed.last().is_none_or(|newest| *newest < stamp)
+                || self.is_settled(deed.node, stamp)?
+            {
                 continue;
             }
             for removal in removals(self.overlay, &deed)? {
@@ -319,11 +372,61 @@ impl Lost<'_, '_> {
     }
 }
 
+/// What follows from that a node has come to another place.
+struct Moved {
+    /// Removals that take it along now and did not, or the contrary.
+    removals: BTreeSet<Stamp>,
+    /// When it was trashed, and is not, or the contrary; in order.
+    times: Vec<(Stamp, Stamp)>,
+}
+
+/// A node and everything that was ever below it; nothing if that is much, or has long histories.
+fn ever_below(view: &dyn View, node: NodeId) -> Result<Option<BTreeSet<NodeId>>, ReadError> {
+    let mut all = BTreeSet::from([node]);
+    let mut open = vec![node];
+    while let Some(parent) = open.pop() {
+        let record = view::node(view, parent)?.unwrap_or_default();
+        let registers = view::registers(view, parent, &record)?;
+        if registers.values().any(|register| register.older.is_some()) {
+            return Ok(None);
+        }
+        let Some(children) = indexed_below(view, parent, BELOW_FEW)? else {
+            return Ok(None);
+        };
+        open.extend(children.into_iter().filter(|child| all.insert(*child)));
+        if all.len() > BELOW_FEW {
+            return Ok(None);
+        }
+    }
+    Ok(Some(all))
+}
+
+/// Whether a stamp is within one of these times, which are in order and apart from each other.
+fn is_within(times: &[(Stamp, Stamp)], stamp: Stamp) -> bool {
+    let next = times.partition_point(|(from, _)| *from <= stamp);
+    times[..next]
+        .last()
+        .is_some_and(|(_, until)| stamp < *until)
+}
+
 /// The removals newer than a deed that took its node along.
 fn removals(view: &dyn View, deed: &Deed) -> Result<Vec<Stamp>, ReadError> {
     let spans = coverage::spans(view, deed.node, deed.stamp, Stamp::MAX)?;
     let removals = spans.iter().filter_map(Span::removal);
     Ok(removals.filter(|removal| *removal > deed.stamp).collect())
+}
+
+/// The same times, in order and apart from each other.
+fn joined(mut times: Vec<(Stamp, Stamp)>) -> Vec<(Stamp, Stamp)> {
+    times.sort_unstable();
+    let mut joined: Vec<(Stamp, Stamp)> = Vec::new();
+    for (from, until) in times {
+        match joined.last_mut() {
+            Some(last) if from <= last.1 => last.1 = last.1.max(until),
+            _ => joined.push((from, until)),
+        }
+    }
+    joined
 }
 
 /// From when to when a node's place is not what it was.
@@ -361,111 +464,7 @@ fn unknown(stamp: Stamp, node: NodeId) -> ConflictEntry {
     }
 }
 
-/// What an edit edits; nothing for other operations.
-fn edited(operation: &Operation) -> Option<ConflictItem> {
-    let property = |name: &PropertyName| Some(ConflictItem::Property(name.clone()));
-    match operation {
-        Operation::Set { property: name, .. }
-        | Operation::Unset { property: name, .. }
-        | Operation::Inc { property: name, .. } => property(name),
-        Operation::Rename { .. } => Some(ConflictItem::Name),
-        Operation::Order { .. } => Some(ConflictItem::Order),
-        _ => None,
-    }
-}
-
-/// What an add or move with these effects did.
-fn effective(operation: &Operation, stamp: Stamp, effects: &Effects) -> Option<Deed> {
-    let node = operation.node(stamp);
-    let wrote = |how: How| {
-        let mut writes = effects.parents.iter();
-        writes.any(|(other, write)| *other == node && write.how == how)
-    };
-    match operation {
-        Operation::Add { parent, .. } | Operation::AddUnique { parent, .. } => {
-            let did = wrote(How::Add) || wrote(How::ComeBack) || effects.again.is_some();
-            did.then_some(Deed {
-                stamp,
-                node,
-                item: ConflictItem::Node,
-                through: Some(*parent),
-            })
-        }
-        Operation::Move { .. } => wrote(How::Move).then_some(Deed {
-            stamp,
-            node,
-            item: ConflictItem::Parent,
-            through: None,
-        }),
-        _ => None,
-    }
-}
-
-/// What an operation of a change set that is not voided did, as the records tell.
-fn deed(view: &dyn View, operation: &Operation, stamp: Stamp) -> Result<Option<Deed>, ReadError> {
-    let node = operation.node(stamp);
-    if let Some(item) = edited(operation) {
-        let known = is_known(view, node, stamp)?;
-        return Ok(known.then(|| Deed::edit(stamp, node, item)));
-    }
-    let Some(record) = view::node(view, node)? else {
-        return Ok(None);
-    };
-    let parents = record.parents.iter().filter(|write| write.stamp == stamp);
-    let again = record.again.iter().find(|again| again.stamp == stamp);
-    let effects = Effects {
-        parents: parents.map(|write| (node, *write)).collect(),
-        again: again.map(|again| (node, *again)),
-        ..Effects::default()
-    };
-    Ok(effective(operation, stamp, &effects))
-}
-
-fn is_known(view: &dyn View, node: NodeId, at: Stamp) -> Result<bool, ReadError> {
-    if node == NodeId::ROOT {
-        return Ok(true);
-    }
-    let record = view::node(view, node)?;
-    let first = record.as_deref().and_then(|record| record.parents.first());
-    Ok(first.is_some_and(|write| write.stamp < at))
-}
-
 fn is_voided(view: &dyn View, set: &ChangeSet) -> Result<bool, ReadError> {
     let record = view.get(&key::structural(view.repo(), set.id))?;
     Ok(matches!(record, Some(Record::Structural(record)) if record.voided))
-}
-
-/// The edits of a node that its record holds.
-fn edits_of(
-    view: &dyn View,
-    id: NodeId,
-    record: &NodeRecord,
-) -> Result<Vec<(Stamp, ConflictItem)>, ReadError> {
-    let mut edits = Vec::new();
-    for (stamp, _) in &record.names {
-        let by_move = |how: How| how == How::Move;
-        let moved = record
-            .parents
-            .iter()
-            .any(|w| w.stamp == *stamp && by_move(w.how));
-        if !moved && !is_added_at(record, *stamp) {
-            edits.push((*stamp, ConflictItem::Name));
-        }
-    }
-    edits.extend(
-        record
-            .orders
-            .iter()
-            .map(|(stamp, _)| (*stamp, ConflictItem::Order)),
-    );
-    for (name, register) in view::registers(view, id, record)? {
-        let place = crate::merge::register::Place {
-            node: id,
-            name: &name,
-        };
-        for write in crate::merge::register::all_writes(view, place, &register)? {
-            edits.push((write.stamp, ConflictItem::Property(name.clone())));
-        }
-    }
-    Ok(edits)
 }

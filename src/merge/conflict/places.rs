@@ -4,25 +4,27 @@
 //! first change of the record stay.
 
 use super::unseen::Unseen;
-use super::{ChangedNode, Entries, replace};
+use super::{Entries, replace};
 use crate::codec::record::{How, NodeRecord};
 use crate::codec::state_key::ConflictEntry;
+use crate::merge::overlay::{Overlay, WrittenNode};
 use crate::merge::structure::{is_added_at, name_at, placed_at};
-use crate::merge::view::{Overlay, ReadError, View};
+use crate::merge::view::{ReadError, View};
 use crate::model::{ChangeSetId, ConflictItem, ConflictKind, NodeId, Stamp};
 
 pub(super) fn derive(
     overlay: &mut Overlay<'_>,
-    nodes: &[ChangedNode],
+    nodes: &[WrittenNode],
     unseen: &Unseen<'_>,
 ) -> Result<(), ReadError> {
-    for ChangedNode { id, before, after } in nodes {
+    let base = overlay.base();
+    for WrittenNode { id, before, after } in nodes {
         let before = before.clone().unwrap_or_default();
         let Some(from) = first_difference(&before, after) else {
             continue;
         };
         let mut place = Place {
-            view: overlay.base(),
+            view: &*base,
             unseen,
             id: *id,
             record: &before,

@@ -8,23 +8,24 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::unseen::Unseen;
-use super::{ChangedNode, Entries, entries_at, replace};
+use super::{Entries, entries_at, replace};
 use crate::codec::record::{How, NodeRecord, Register, Write, Written as What};
 use crate::codec::state_key::ConflictEntry;
 use crate::merge::fault::{Fault, on};
+use crate::merge::overlay::{Overlay, WrittenNode};
 use crate::merge::pass::Written;
 use crate::merge::register::{self, Place};
-use crate::merge::view::{self, Overlay, ReadError, View};
+use crate::merge::view::{self, ReadError, View};
 use crate::model::{ConflictItem, ConflictKind, NodeId, Stamp, Value};
 
 pub(super) fn derive(
     overlay: &mut Overlay<'_>,
-    nodes: &[ChangedNode],
+    nodes: &[WrittenNode],
     written: &Written,
     unseen: &Unseen<'_>,
 ) -> Result<(), ReadError> {
     let mut whole = BTreeSet::new();
-    for ChangedNode { id, before, after } in nodes {
+    for WrittenNode { id, before, after } in nodes {
         if let Some(before) = before
             && !floors(before).eq(floors(after))
         {
@@ -79,7 +80,7 @@ fn derive_whole(
     let mut new = Entries::new();
     let base = overlay.base();
     let views: [(&dyn View, &NodeRecord, &mut Entries); 2] =
-        [(base, before, &mut old), (overlay, after, &mut new)];
+        [(&*base, before, &mut old), (overlay, after, &mut new)];
     for (view, record, entries) in views {
         for (name, register) in view::registers(view, id, record)? {
             let place = Place {

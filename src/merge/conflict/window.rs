@@ -47,6 +47,29 @@ impl Windows {
         Ok(Self(windows))
     }
 
+    /// Whether there are more change sets in them than `few`.
+    pub(super) fn are_many(
+        &self,
+        batch: &Batch<'_>,
+        history: &dyn History,
+        few: u64,
+    ) -> Result<bool, ReadError> {
+        let mut count = 0;
+        for (origin, (after, until)) in &self.0 {
+            let get = |sequence: Sequence| match batch.by_sequence.get(&(*origin, sequence)) {
+                Some(set) => Ok(set.clone()),
+                None => history.change_set(*origin, sequence),
+            };
+            let newest = batch.heads[origin].sequence;
+            let first = first_after(newest, *after, &get)?;
+            count += first_after(newest, *until, &get)?.0 - first.0;
+            if count > few {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Calls `look` with every change set of the windows.
     pub(super) fn each(
         &self,

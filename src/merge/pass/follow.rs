@@ -1,6 +1,6 @@
 //! What newer operations a change of effects can affect.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Pass;
 use crate::codec::record::{How, NodeRecord, Record};
@@ -22,13 +22,14 @@ impl Pass<'_> {
         let repo = self.overlay.repo();
         let (old, new) = (causes(before), causes(after));
         for (cause, node) in old.difference(&new) {
-            self.overlay.remove(key::cause(repo, *cause, *node, stamp));
+            let key = key::cause(repo, *cause, *node, stamp);
+            self.overlay.remove_known(key, Record::Mark);
         }
         for (cause, node) in new.difference(&old) {
             let newest = self.meta.causes.entry(cause.origin).or_default();
             *newest = (*newest).max(cause.time);
-            self.overlay
-                .put(key::cause(repo, *cause, *node, stamp), Record::Mark);
+            let key = key::cause(repo, *cause, *node, stamp);
+            self.overlay.put_over(key, None, Record::Mark);
         }
         if before.skip != after.skip {
             self.reach.removals = self.reach.removals.max(self.meta.removal);
@@ -39,11 +40,18 @@ impl Pass<'_> {
                 self.follow_names(stamp, *node, &record, &[], [name])?;
             }
         }
+        // An operation writes the parent of a node once at most.
+        let all = |effects: &Effects| effects.parents.iter().copied().collect::<BTreeMap<_, _>>();
+        let (all_before, all_after) = (all(before), all(after));
         let moved = before
             .parents
             .iter()
-            .filter(|write| !after.parents.contains(write));
-        let moved = moved.chain(after.parents.iter().filter(|w| !before.parents.contains(w)));
+            .filter(|(node, write)| all_after.get(node) != Some(write));
+        let come = after
+            .parents
+            .iter()
+            .filter(|(node, write)| all_before.get(node) != Some(write));
+        let moved = moved.chain(come);
         for (node, write) in moved {
             let record = view::node(&self.overlay, *node)?.unwrap_or_default();
             let name = [&before.name, &after.name];
@@ -54,7 +62,8 @@ impl Pass<'_> {
                 self.follow_unknown(*node, stamp, &record)?;
             }
             let alone = record.parents.iter().all(|other| other.stamp == stamp);
-            if alone && write.how == How::Add && view::node(self.overlay.base(), *node)?.is_none() {
+            if alone && write.how == How::Add && view::node(&*self.overlay.base(), *node)?.is_none()
+            {
                 continue; // a new node: nobody can have looked at it
             }
             self.affect(*node, stamp, &record)?;
@@ -168,11 +177,9 @@ impl Pass<'_> {
     /// Newer operations may have looked at this node's place, which has changed as of `stamp`.
     fn affect(&mut self, node: NodeId, stamp: Stamp, record: &NodeRecord) -> Result<(), ReadError> {
         self.reach.removals = self.reach.removals.max(self.meta.removal);
-        let next = record.parents.iter().find(|write| write.stamp > stamp);
-        let touched = match self.overlay.get(&key::touched(self.overlay.repo(), node))? {
-            Some(Record::Touched(touched)) => touched,
-            _ => Stamp::MIN,
-        };
+        let next = record.parents.partition_point(|write| write.stamp <= stamp);
+        let next = record.parents.get(next);
+        let touched = self.overlay.touched(node)?.unwrap_or(Stamp::MIN);
         // From the node's next parent write on its place is what it was.
         let until = next.map_or(touched, |next| touched.min(next.stamp));
         let until = until.min(if next.is_some() && on(Fault::ReachEndsEarly) {

@@ -1,10 +1,13 @@
 //! What is noted, beside what follows from the dependencies by hand.
 
+use std::collections::BTreeSet;
+
 use rand::seq::IteratorRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
 use super::*;
+use crate::codec::state_key::Key;
 use crate::merge::State;
 use crate::model::RepoId;
 use crate::model::change_set::ChainHash;
@@ -100,7 +103,6 @@ impl Story {
         let base = state.latest();
         let mut overlay = Overlay::new(&base);
         let (mut heads, mut frontier) = (Heads::new(), Vec::new());
-        let mut fresh = BTreeSet::new();
         let mut left: Vec<_> = self.sets.iter().collect();
         let mut rng = rng;
         while !left.is_empty() {
@@ -114,7 +116,6 @@ impl Story {
                 &mut overlay,
                 &mut heads,
                 &mut frontier,
-                &mut fresh,
                 set,
                 &BTreeMap::new(),
                 self,
@@ -139,7 +140,9 @@ impl Story {
             }
         }
         let is_seen = |(key, _): &(Key, Option<Record>)| key[0] == b'v';
-        overlay.into_changed().into_iter().filter(is_seen).collect()
+        let changed = overlay.into_changed().into_iter();
+        let records = changed.map(|(key, change)| (key, change.now));
+        records.filter(is_seen).collect()
     }
 }
 

@@ -28,14 +28,12 @@ impl Settling<'_, '_> {
             let repo = self.overlay.repo();
             let (old, new) = (former_places(self.before), former_places(self.after));
             for (parent, name) in old.difference(&new) {
-                self.overlay
-                    .remove(key::former_child(repo, *parent, name, self.id));
+                let key = key::former_child(repo, *parent, name, self.id);
+                self.overlay.remove_known(key, Record::Mark);
             }
             for (parent, name) in new.difference(&old) {
-                self.overlay.put(
-                    key::former_child(repo, *parent, name, self.id),
-                    Record::Mark,
-                );
+                let key = key::former_child(repo, *parent, name, self.id);
+                self.overlay.put_over(key, None, Record::Mark);
             }
         }
         Ok(())
@@ -44,15 +42,11 @@ impl Settling<'_, '_> {
     fn leave(&mut self, standing: &Standing) -> Result<(), ReadError> {
         let repo = self.overlay.repo();
         let plain = effective_key(None, &standing.name);
-        self.overlay.remove(key::child(
-            repo,
-            standing.parent,
-            &standing.effective,
-            self.id,
-        ));
-        if plain != standing.effective {
-            self.overlay
-                .remove(key::child(repo, standing.parent, &plain, self.id));
+        let key = key::child(repo, standing.parent, &standing.effective, self.id);
+        self.overlay.remove_known(key, entry(standing, false));
+        if plain != standing.effective && !on(Fault::OrderedUnnamed) {
+            let key = key::child(repo, standing.parent, &plain, self.id);
+            self.overlay.remove_known(key, entry(standing, true));
         }
         let others = self.namesakes(standing)?;
         if others > 0 {
@@ -77,24 +71,12 @@ impl Settling<'_, '_> {
             self.overlay.put(key, Record::Mark);
         }
         let plain = effective_key(None, &standing.name);
-        let entry = |shadow| {
-            let (name, placed) = (standing.name.clone(), standing.placed);
-            Record::Child(Arc::new(ChildEntry {
-                name,
-                placed,
-                shadow,
-            }))
-        };
         if plain != standing.effective && !on(Fault::OrderedUnnamed) {
-            self.overlay.put(
-                key::child(repo, standing.parent, &plain, self.id),
-                entry(true),
-            );
+            let key = key::child(repo, standing.parent, &plain, self.id);
+            self.overlay.put_over(key, None, entry(standing, true));
         }
-        self.overlay.put(
-            key::child(repo, standing.parent, &standing.effective, self.id),
-            entry(false),
-        );
+        let key = key::child(repo, standing.parent, &standing.effective, self.id);
+        self.overlay.put_over(key, None, entry(standing, false));
         Ok(())
     }
 
@@ -125,6 +107,16 @@ impl Settling<'_, '_> {
             }
         }
     }
+}
+
+/// What stands in the index for a node.
+fn entry(standing: &Standing, shadow: bool) -> Record {
+    let (name, placed) = (standing.name.clone(), standing.placed);
+    Record::Child(Arc::new(ChildEntry {
+        name,
+        placed,
+        shadow,
+    }))
 }
 
 /// Parents that a node had once, and its name there, but for its present place and the trash.

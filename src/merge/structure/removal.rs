@@ -2,16 +2,24 @@
 
 use std::collections::BTreeSet;
 
-use super::{Author, Effects, End, Evaluator, placed_at};
+use super::{Author, Effects, End, Evaluator, placed_at, way_up};
 use crate::codec::record::{How, NodeRecord, ParentWrite};
 use crate::codec::state_key as key;
 use crate::merge::fault::{Fault, on};
 use crate::merge::view::{self, ReadError, View};
 use crate::model::{ChangeSetId, NodeId, Stamp, Time};
 
+/// From so many nodes on that unseen change sets moved, what is below the removed node is looked at
+/// instead.
+const MOVED_FEW: usize = 16;
+/// If that is at most so many nodes.
+const BELOW_FEW: usize = 256;
+/// Rows of the index of causes read at a time.
+const CAUSES_PAGE: usize = 512;
+
 /// A node below the removed one that has to be handed back.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct HandBack {
+pub(super) struct HandBack {
     /// Steps from it up to the removed node: the nearest goes first.
     distance: usize,
     /// The write, or skipped move, for which it goes back: breaks ties.
@@ -63,26 +71,28 @@ impl Evaluator<'_, '_> {
         Ok(effects)
     }
 
-    /// What lies below `node` and was moved there unseen, or was believed elsewhere: nearest first.
-    fn hand_backs(
+    /// What lies below `node` at a stamp and was moved there unseen, or was believed elsewhere:
+    /// nearest first. The ways up from these are remembered as looked at.
+    pub(super) fn hand_backs(
         &mut self,
         node: NodeId,
-        stamp: Stamp,
+        at: Stamp,
         author: &Author,
     ) -> Result<BTreeSet<HandBack>, ReadError> {
         let mut backs = BTreeSet::new();
-        for candidate in self.moved_unseen(author)? {
+        for candidate in self.moved_unseen(node, at, author)? {
             let Some(record) = view::node(self.overlay, candidate)? else {
                 continue;
             };
-            let Some((because, cause)) = self.reason(&record, stamp, author)? else {
+            let Some((because, cause)) = self.reason(&record, at, author)? else {
                 continue;
             };
-            let way = self.look_up(candidate, stamp)?;
+            let way = way_up(self.overlay, candidate, at)?;
             match way.position(node) {
                 None | Some(0) => {}
                 Some(_) if on(Fault::HandBackForgotten) => {}
                 Some(distance) => {
+                    self.touch_way(&way, at)?;
                     let far = on(Fault::FarthestFirst);
                     backs.insert(HandBack {
                         distance: if far { usize::MAX - distance } else { distance },
@@ -96,8 +106,33 @@ impl Evaluator<'_, '_> {
         Ok(backs)
     }
 
-    /// Nodes of which an unseen change set wrote, or hindered, a parent.
-    fn moved_unseen(&self, author: &Author) -> Result<BTreeSet<NodeId>, ReadError> {
+    /// Nodes below `node` at a stamp, and perhaps others, among which are all of those there of
+    /// which an unseen change set wrote, or hindered, a parent.
+    ///
+    /// They are the nodes that unseen change sets moved, or those that are below: whichever are few.
+    fn moved_unseen(
+        &self,
+        node: NodeId,
+        at: Stamp,
+        author: &Author,
+    ) -> Result<BTreeSet<NodeId>, ReadError> {
+        let moved = self.moved_by_unseen(author, MOVED_FEW)?;
+        if moved.len() < MOVED_FEW {
+            return Ok(moved);
+        }
+        match self.below(node, at, BELOW_FEW)? {
+            Some(below) => Ok(below),
+            None => self.moved_by_unseen(author, usize::MAX),
+        }
+    }
+
+    /// Nodes of which an unseen change set wrote, or hindered, a parent; if there are `limit` or
+    /// more, at least so many of them.
+    fn moved_by_unseen(
+        &self,
+        author: &Author,
+        limit: usize,
+    ) -> Result<BTreeSet<NodeId>, ReadError> {
         let repo = self.overlay.repo();
         let mut nodes = BTreeSet::new();
         for (origin, newest) in self.causes {
@@ -105,13 +140,52 @@ impl Evaluator<'_, '_> {
             if *newest <= seen {
                 continue;
             }
-            let from = key::causes_from(repo, *origin, Time(seen.0 + 1));
+            let mut from = key::causes_from(repo, *origin, Time(seen.0 + 1));
             let to = key::causes_from(repo, *origin, Time(author.id.time.0.saturating_add(1)));
-            for (key, _) in self.overlay.scan(&from, &to, usize::MAX)? {
-                nodes.extend(key::cause_of(&key));
+            loop {
+                let page = limit.min(CAUSES_PAGE);
+                let rows = self.overlay.scan(&from, &to, page)?;
+                nodes.extend(rows.iter().filter_map(|(key, _)| key::cause_of(key)));
+                if nodes.len() >= limit {
+                    return Ok(nodes);
+                }
+                match rows.last() {
+                    Some((last, _)) if rows.len() == page => {
+                        from.clone_from(last);
+                        from.push(0);
+                    }
+                    _ => break,
+                }
             }
         }
         Ok(nodes)
+    }
+
+    /// Everything below a node at a stamp; nothing if that takes looking at more than `limit` nodes
+    /// that are there, or were once.
+    fn below(
+        &self,
+        node: NodeId,
+        at: Stamp,
+        limit: usize,
+    ) -> Result<Option<BTreeSet<NodeId>>, ReadError> {
+        let mut below = BTreeSet::new();
+        let mut open = vec![node];
+        let mut looked_at = 0;
+        while let Some(parent) = open.pop() {
+            let Some(ever) = self.few_ever_below(parent, limit - looked_at)? else {
+                return Ok(None);
+            };
+            looked_at += ever.len();
+            for child in ever {
+                let record = view::node(self.overlay, child)?;
+                let place = record.as_deref().and_then(|record| placed_at(record, at));
+                if place.is_some_and(|write| write.parent == parent) && below.insert(child) {
+                    open.push(child);
+                }
+            }
+        }
+        Ok(Some(below))
     }
 
     /// Why a node below a removed one has to be handed back, if so: the write or skipped move that

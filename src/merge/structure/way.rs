@@ -47,7 +47,7 @@ pub(crate) fn placed_at(node: &NodeRecord, at: Stamp) -> Option<&ParentWrite> {
 
 /// The way up from a node as it was at a stamp.
 pub(crate) fn way_up(view: &dyn View, from: NodeId, at: Stamp) -> Result<WayUp, ReadError> {
-    let mut nodes = Vec::new();
+    let mut nodes = Vec::with_capacity(12);
     let mut next = Stamp::MAX;
     let mut node = from;
     loop {
@@ -76,4 +76,22 @@ pub(crate) fn way_up(view: &dyn View, from: NodeId, at: Stamp) -> Result<WayUp, 
         );
         node = write.parent;
     }
+}
+
+/// Where the way up from a node ends as of the newest writes.
+pub(crate) fn end_now(view: &dyn View, from: NodeId) -> Result<End, ReadError> {
+    let mut node = from;
+    for _ in 0..WAY_UP_MAX {
+        match node {
+            NodeId::ROOT => return Ok(End::Root),
+            NodeId::TRASH => return Ok(End::Trash),
+            _ => {}
+        }
+        let record = view::node(view, node)?;
+        match record.as_deref().and_then(|record| record.parents.last()) {
+            Some(write) => node = write.parent,
+            None => return Ok(End::Unknown),
+        }
+    }
+    panic!("no node is below itself (M9), yet {from} is")
 }
