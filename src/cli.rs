@@ -5,6 +5,7 @@
 
 mod apply;
 mod backup;
+mod bench;
 mod client;
 mod conflicts;
 mod duration;
@@ -81,6 +82,7 @@ enum Command {
     Isolate(isolate::Isolate),
     Backup(backup::Backup),
     RepairClock(repair_clock::RepairClock),
+    Bench(bench::Bench),
     Verify(verify::Verify),
 }
 
@@ -172,6 +174,7 @@ fn run(command: Command, out: &mut dyn Write) -> anyhow::Result<()> {
         Command::Isolate(command) => command.run(out),
         Command::Backup(command) => command.run(out),
         Command::RepairClock(command) => command.run(out),
+        Command::Bench(command) => command.run(out),
         Command::Verify(command) => command.run(out),
     }
 }

@@ -23,7 +23,7 @@ mod tests;
 
 pub use backoff::Backoff;
 pub use endpoint::{BindError, Caller, ConnectError, Endpoint};
-pub use link::{CloseCode, FrameReceiver, FrameSender, Link, LinkError, LinkHandle};
+pub use link::{CloseCode, Datagrams, FrameReceiver, FrameSender, Link, LinkError, LinkHandle};
 pub use token::{JoinToken, TokenError};
 
 /// What an endpoint allows its peers.

@@ -37,6 +37,7 @@ mod verify;
 
 pub use self::backup::{BackupError, BackupReport};
 pub use self::change_sets::ChangeSets;
+pub use self::connection::Traffic;
 pub use self::directory::{DirectoryError, FORMAT_VERSION};
 pub use self::error::{
     CloseError, CreateTokenError, ImportError, JoinError, LogError, OpenError, SaveError,

@@ -53,6 +53,16 @@ fn peer_json(peer: &PeerInfo) -> Value {
         "member": peer.member,
         "since": peer.since.and_then(super::log::rfc3339),
         "error": peer.last_error,
+        "traffic": peer.traffic.map(|traffic| json!({
+            "sent": traffic.sent,
+            "sent_bytes": traffic.sent_bytes,
+            "received": traffic.received,
+            "received_bytes": traffic.received_bytes,
+            "udp_sent": traffic.datagrams.sent,
+            "udp_sent_bytes": traffic.datagrams.sent_bytes,
+            "udp_received": traffic.datagrams.received,
+            "udp_received_bytes": traffic.datagrams.received_bytes,
+        })),
     })
 }
 

@@ -1,5 +1,6 @@
 //! `GET /v1/watch`: what changes below a node, one JSON object a line, for as long as one listens.
 
+use std::io;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -16,8 +17,17 @@ use super::stream::{self, Pieces};
 use super::{Shared, WATCHES_MAX};
 use crate::merge::{Change, ReadError, ReadTree, Snapshot};
 use crate::model::name::NodeName;
-use crate::model::{NodeId, RepoId};
+use crate::model::{self, NodeId, RepoId};
 use crate::peer::{CommitEvent, Event};
+
+/// Events and changes that are described and sent at once, if so many wait.
+const CHANGES_AT_ONCE: usize = 256;
+
+/// Most changes and change sets together that are described at once, and not on another thread.
+const CHANGES_INLINE: usize = 16;
+
+/// Most bytes of values in them.
+const BYTES_INLINE: usize = 4 << 10;
 
 /// Streams the events of a subtree until the client goes away or the daemon ends.
 pub(super) async fn watch(
@@ -42,48 +52,98 @@ pub(super) async fn watch(
         "heads": heads_text(shared.peer.snapshot_in(repo).heads()),
     });
     tokio::spawn(async move {
-        let mut open = send(&pieces, &begin).await;
+        let mut open = send(&pieces, format!("{begin}\n")).await;
         while open {
-            let line = tokio::select! {
+            let first = tokio::select! {
                 event = observer.next() => match event {
-                    Some(Event::Commit(event)) => {
-                        commit(event, shared.peer.snapshot_in(RepoId::SYSTEM)).await
-                    }
-                    Some(Event::Lagged(now)) => lagged(&now),
+                    Some(event) => event,
                     None => break,
                 },
                 () = stopped(&mut stop) => break,
                 () = pieces.closed() => return,
             };
-            open = send(&pieces, &line).await;
+            let (mut events, mut size) = (Vec::new(), 0);
+            let mut next = Some(first);
+            while let Some(event) = next {
+                size += 1 + changes(&event);
+                events.push(event);
+                next = (size < CHANGES_AT_ONCE)
+                    .then(|| observer.try_next())
+                    .flatten();
+            }
+            let members = shared.peer.snapshot_in(RepoId::SYSTEM);
+            let told = match is_small(&events) {
+                true => Ok(lines(&events, &members)),
+                false => blocking(move || Ok(lines(&events, &members))).await,
+            };
+            open = match told {
+                Ok(lines) => send(&pieces, lines).await,
+                // Nothing more can be told; the reader sees that it breaks off.
+                Err(error) => {
+                    tracing::warn!(?error, "events could not be told");
+                    let _ = pieces.send(Err(io::ErrorKind::Other.into())).await;
+                    return;
+                }
+            };
         }
-        send(&pieces, &json!({"event": "closed"})).await;
+        let closed = json!({"event": "closed"});
+        send(&pieces, format!("{closed}\n")).await;
         drop(permit);
     });
     Ok(response)
 }
 
-async fn send(pieces: &Pieces, line: &Value) -> bool {
-    pieces
-        .send(Ok(Bytes::from(format!("{line}\n"))))
-        .await
-        .is_ok()
+/// How many changes and change sets an event tells of.
+fn changes(event: &Event) -> usize {
+    match event {
+        Event::Commit(event) => event.changes.len() + event.change_sets.len(),
+        Event::Lagged(_) => 0,
+    }
+}
+
+/// Whether events can be described without leaving the async threads: for a few changes that takes
+/// less time than to change threads, and what was just written, and lies above it, is in memory.
+fn is_small(events: &[Event]) -> bool {
+    if events.iter().map(changes).sum::<usize>() > CHANGES_INLINE {
+        return false;
+    }
+    let mut bytes = 0;
+    for event in events {
+        let Event::Commit(event) = event else {
+            continue;
+        };
+        for change in &event.changes {
+            if let Change::Property { before, after, .. } = change {
+                let values = before.iter().chain(after);
+                bytes += values.map(model::Value::weight).sum::<usize>();
+            }
+        }
+    }
+    bytes <= BYTES_INLINE
+}
+
+async fn send(pieces: &Pieces, lines: String) -> bool {
+    pieces.send(Ok(Bytes::from(lines))).await.is_ok()
 }
 
 fn lagged(now: &Snapshot) -> Value {
     json!({"event": "lagged", "heads": heads_text(now.heads())})
 }
 
-/// A commit as JSON; if its state can not be read any more, that it was missed.
-async fn commit(event: Arc<CommitEvent>, members: Snapshot) -> Value {
-    let snapshot = event.snapshot.clone();
-    match blocking(move || Ok(describe(&event, &members)?)).await {
-        Ok(line) => line,
-        Err(error) => {
-            tracing::warn!(?error, "an event could not be told");
-            lagged(&snapshot)
-        }
+/// Events as lines. One whose state can not be read any more is told as missed.
+fn lines(events: &[Event], members: &Snapshot) -> String {
+    let mut lines = String::new();
+    for event in events {
+        let line = match event {
+            Event::Commit(event) => describe(event, members).unwrap_or_else(|error| {
+                tracing::warn!(%error, "an event could not be told");
+                lagged(&event.snapshot)
+            }),
+            Event::Lagged(now) => lagged(now),
+        };
+        lines.push_str(&format!("{line}\n"));
     }
+    lines
 }
 
 fn describe(event: &CommitEvent, members: &Snapshot) -> Result<Value, ReadError> {

@@ -54,17 +54,17 @@ impl Repository {
 pub(crate) type Query<'a> = Vec<(&'a str, String)>;
 
 impl Daemon {
+    /// A daemon that is named otherwise than by this command's own `--api`.
+    pub(crate) fn new(api: Option<String>, api_token: Option<String>) -> Self {
+        Self { api, api_token }
+    }
+
     /// Asks for something.
     ///
     /// # Errors
     /// If no daemon answers, or it answers with an error.
     pub(crate) fn get(&self, path: &str, query: Query<'_>) -> anyhow::Result<Answer> {
-        let base = self.base()?;
-        let mut request = self.agent().get(format!("{base}{path}")).query_pairs(query);
-        if let Some(token) = self.token() {
-            request = request.header("Authorization", format!("Bearer {token}"));
-        }
-        Answer::new(&base, request.call())?.checked()
+        self.connection()?.get(path, query)
     }
 
     /// Sends something.
@@ -90,26 +90,26 @@ impl Daemon {
         query: Query<'_>,
         body: impl AsSendBody,
     ) -> anyhow::Result<Answer> {
-        let base = self.base()?;
-        let mut request = self
-            .agent()
-            .post(format!("{base}{path}"))
-            .query_pairs(query);
-        if let Some(token) = self.token() {
-            request = request.header("Authorization", format!("Bearer {token}"));
-        }
-        Answer::new(&base, request.send(body))
+        self.connection()?.post_any(path, query, body)
     }
 
-    fn agent(&self) -> Agent {
-        Agent::config_builder()
+    /// A connection of its own, for many requests one after the other. It is made with the first.
+    ///
+    /// # Errors
+    /// If `--api` is no address.
+    pub(crate) fn connection(&self) -> anyhow::Result<Connection> {
+        let agent = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .proxy(None)
             .max_redirects(0)
             .user_agent(concat!("leveret/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .into()
+            .build();
+        Ok(Connection {
+            agent: agent.into(),
+            base: self.base()?,
+            authorization: self.token().map(|token| format!("Bearer {token}")),
+        })
     }
 
     fn base(&self) -> anyhow::Result<String> {
@@ -132,6 +132,61 @@ impl Daemon {
         self.api_token
             .clone()
             .or_else(|| variable("LEVERET_API_TOKEN"))
+    }
+}
+
+/// A way to a daemon that is kept between requests, if their answers are read to the end.
+pub(crate) struct Connection {
+    agent: Agent,
+    base: String,
+    authorization: Option<String>,
+}
+
+impl Connection {
+    /// The address of the API.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Asks for something.
+    ///
+    /// # Errors
+    /// If no daemon answers, or it answers with an error.
+    pub(crate) fn get(&self, path: &str, query: Query<'_>) -> anyhow::Result<Answer> {
+        let request = self.agent.get(format!("{}{path}", self.base));
+        let request = self.authorized(request.query_pairs(query));
+        Answer::new(&self.base, request.call())?.checked()
+    }
+
+    /// Sends something.
+    ///
+    /// # Errors
+    /// If no daemon answers, or it answers with an error.
+    pub(crate) fn post(
+        &self,
+        path: &str,
+        query: Query<'_>,
+        body: impl AsSendBody,
+    ) -> anyhow::Result<Answer> {
+        self.post_any(path, query, body)?.checked()
+    }
+
+    fn post_any(
+        &self,
+        path: &str,
+        query: Query<'_>,
+        body: impl AsSendBody,
+    ) -> anyhow::Result<Answer> {
+        let request = self.agent.post(format!("{}{path}", self.base));
+        let request = self.authorized(request.query_pairs(query));
+        Answer::new(&self.base, request.send(body))
+    }
+
+    fn authorized<B>(&self, request: ureq::RequestBuilder<B>) -> ureq::RequestBuilder<B> {
+        match &self.authorization {
+            Some(authorization) => request.header("Authorization", authorization),
+            None => request,
+        }
     }
 }
 
@@ -196,13 +251,24 @@ impl Answer {
     /// # Errors
     /// If the answer broke off, or is something else.
     pub(crate) fn next_line(&mut self) -> anyhow::Result<Option<(String, Value)>> {
+        let Some(line) = self.next_text()? else {
+            return Ok(None);
+        };
+        let value = serde_json::from_str(&line).map_err(|_| foreign())?;
+        Ok(Some((line, value)))
+    }
+
+    /// The same, not read as JSON yet.
+    ///
+    /// # Errors
+    /// If the answer broke off.
+    pub(crate) fn next_text(&mut self) -> anyhow::Result<Option<String>> {
         let mut line = String::new();
         if self.body.read_line(&mut line).map_err(broke_off)? == 0 {
             return Ok(None);
         }
-        let value = serde_json::from_str(&line).map_err(|_| foreign())?;
         line.truncate(line.trim_end().len());
-        Ok(Some((line, value)))
+        Ok(Some(line))
     }
 
     /// Copies the answer as it comes.
@@ -266,7 +332,8 @@ fn broke_off(error: io::Error) -> anyhow::Error {
     )
 }
 
-fn foreign() -> anyhow::Error {
+/// The answer is none of this version.
+pub(crate) fn foreign() -> anyhow::Error {
     Failure::error(
         "the daemon's answer is not in the form of this version",
         "check that --api names a leveret daemon of the same version",

@@ -265,10 +265,35 @@ impl LinkHandle {
         remote_addr(&self.0)
     }
 
+    /// What has gone over the connection so far, in UDP payloads both ways, the handshake and what
+    /// was sent again included.
+    pub fn datagrams(&self) -> Datagrams {
+        let stats = self.0.stats();
+        Datagrams {
+            sent: stats.udp_tx.datagrams,
+            sent_bytes: stats.udp_tx.bytes,
+            received: stats.udp_rx.datagrams,
+            received_bytes: stats.udp_rx.bytes,
+        }
+    }
+
     /// Estimate of the time that a packet needs to the peer and back.
     pub fn round_trip(&self) -> Duration {
         self.0.rtt()
     }
+}
+
+/// UDP datagrams of a connection, and the bytes in them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Datagrams {
+    /// How many were sent.
+    pub sent: u64,
+    /// Bytes in them.
+    pub sent_bytes: u64,
+    /// How many have come.
+    pub received: u64,
+    /// Bytes in them.
+    pub received_bytes: u64,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -307,15 +332,37 @@ impl FrameSender {
     /// # Errors
     /// If the frame breaks the bound (nothing was sent then), or the link is closed.
     pub async fn send(&mut self, frame: &[u8]) -> Result<(), LinkError> {
+        self.put(frame)?;
+        self.flush().await
+    }
+
+    /// Puts a frame behind those that go with the next [`FrameSender::flush`]. Gives the bytes that
+    /// wait for it.
+    ///
+    /// # Errors
+    /// If the frame breaks the bound, or an earlier one was sent in part; it is not sent then.
+    pub fn put(&mut self, frame: &[u8]) -> Result<usize, LinkError> {
         let prefix = frame::prefix(frame.len(), self.bound)?;
         if self.state != SendState::Whole {
             return Err(LinkError::SentInPart);
         }
-        self.buffer.clear();
         self.buffer.extend_from_slice(&prefix);
         self.buffer.extend_from_slice(frame);
+        Ok(self.buffer.len())
+    }
+
+    /// Sends what was put in, in as few packets as it fits. Waits, and can be dropped, as
+    /// [`FrameSender::send`].
+    ///
+    /// # Errors
+    /// If the link is closed.
+    pub async fn flush(&mut self) -> Result<(), LinkError> {
+        if self.state != SendState::Whole {
+            return Err(LinkError::SentInPart);
+        }
         self.state = SendState::InPart;
         let written = self.stream.write_all(&self.buffer).await;
+        self.buffer.clear();
         if self.buffer.capacity() > SEND_BUFFER_BYTES {
             self.buffer = Vec::new();
         }

@@ -8,14 +8,16 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, Semaphore};
 
 use super::core::{Core, Input};
+use crate::codec::frame::PREFIX_BYTES;
 use crate::codec::message::{self, Message, SealedBytes};
 use crate::model::{PublicKey, Time};
-use crate::net::{CloseCode, FrameReceiver, FrameSender, LinkHandle};
+use crate::net::{CloseCode, Datagrams, FrameReceiver, FrameSender, LinkHandle};
 use crate::replica::ConnectionId;
 
 /// Bytes and messages that wait to be sent, above which the connection is not read.
@@ -24,6 +26,8 @@ const PAUSE_MESSAGES: usize = 1_024;
 /// Bytes and messages that wait to be sent, above which the connection is closed.
 const QUEUE_BYTES_MAX: usize = 64 << 20;
 const QUEUE_MESSAGES_MAX: usize = 65_536;
+/// Bytes of frames that are handed to the network at once, if so many wait.
+const WRITE_BYTES_ENOUGH: usize = 32 << 10;
 /// What one connection may have in the inbox, in KiB.
 const INBOX_KIB: u32 = 8 << 10;
 
@@ -49,6 +53,39 @@ pub(super) struct Connection {
     filled: Notify,
     drained: Notify,
     link: LinkHandle,
+    sent: Frames,
+    received: Frames,
+}
+
+/// Frames that went one way.
+#[derive(Default)]
+struct Frames {
+    count: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Frames {
+    fn add(&self, bytes: usize) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        let bytes = (bytes + PREFIX_BYTES) as u64;
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// What has gone over a connection since it stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Traffic {
+    /// Messages sent.
+    pub sent: u64,
+    /// Bytes of their frames.
+    pub sent_bytes: u64,
+    /// Messages received.
+    pub received: u64,
+    /// Bytes of their frames.
+    pub received_bytes: u64,
+    /// The UDP datagrams that carried them, with all that QUIC adds.
+    pub datagrams: Datagrams,
 }
 
 #[derive(Default)]
@@ -78,7 +115,21 @@ impl Connection {
             filled: Notify::new(),
             drained: Notify::new(),
             link,
+            sent: Frames::default(),
+            received: Frames::default(),
         })
+    }
+
+    /// What has gone over it.
+    pub(super) fn traffic(&self) -> Traffic {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Traffic {
+            sent: read(&self.sent.count),
+            sent_bytes: read(&self.sent.bytes),
+            received: read(&self.received.count),
+            received_bytes: read(&self.received.bytes),
+            datagrams: self.link.datagrams(),
+        }
     }
 
     fn outgoing(&self) -> MutexGuard<'_, Outgoing> {
@@ -165,9 +216,18 @@ impl Connection {
 
     async fn write(&self, mut sender: FrameSender) -> String {
         loop {
-            let message = self.next().await;
-            let frame = message::encode(&message);
-            if let Err(error) = sender.send(&frame).await {
+            let mut next = Some(self.next().await);
+            // What waits by now goes along.
+            while let Some(message) = next {
+                let frame = message::encode(&message);
+                let waiting = match sender.put(&frame) {
+                    Ok(bytes) => bytes,
+                    Err(error) => return error.to_string(),
+                };
+                self.sent.add(frame.len());
+                next = (waiting < WRITE_BYTES_ENOUGH).then(|| self.pop()).flatten();
+            }
+            if let Err(error) = sender.flush().await {
                 return error.to_string();
             }
         }
@@ -182,6 +242,7 @@ impl Connection {
                 Ok(None) => return "closed by the peer".into(),
                 Err(error) => return error.to_string(),
             };
+            self.received.add(frame.len());
             let kib = u32::try_from(frame.len() >> 10).unwrap_or(INBOX_KIB) + 1;
             let room = inbox
                 .clone()

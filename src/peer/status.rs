@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::clock;
+use super::connection::Traffic;
 use super::engine::Engine;
 use super::handle::Inner;
 use crate::model::{ClusterId, PublicKey, RepoId, Time};
@@ -57,6 +58,8 @@ pub struct PeerInfo {
     pub last_error: Option<String>,
     /// Whether it is a member of the cluster.
     pub member: bool,
+    /// What has gone over the connection, if it is connected.
+    pub traffic: Option<Traffic>,
 }
 
 /// What only the engine knows.
@@ -142,6 +145,7 @@ fn peers(inner: &Inner, state: &replica::Status, members: &[Member]) -> Vec<Peer
             since: Some(connection.since),
             last_error: None,
             member: members.iter().any(|member| member.key == connection.key),
+            traffic: Some(connection.traffic()),
         })
         .collect();
     let absent = |member: &&Member| {
@@ -156,6 +160,7 @@ fn peers(inner: &Inner, state: &replica::Status, members: &[Member]) -> Vec<Peer
         since: None,
         last_error: inner.dialler.last_error(member.key),
         member: true,
+        traffic: None,
     }));
     infos.sort_by_key(|info| info.replica);
     infos

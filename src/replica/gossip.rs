@@ -1,12 +1,15 @@
 //! The talk with other replicas: who has what, asking for it, offering it.
 //!
-//! New change sets of this replica's own are *pushed*. What came from others is *offered*, with a
-//! [`Message::Have`], which tells those who sent it that it has arrived, too. What both have missed
-//! is found by comparing *summaries*: on connecting, and with one random connection a tick; then heads
-//! are exchanged, and what is lacking is asked for. So every bound here may drop something.
+//! New change sets of this replica's own are *pushed*, at once. What came from others is *offered*,
+//! with a [`Message::Have`], which tells those who sent it that it has arrived, too; that is gathered
+//! for a while (`owed`). What both have missed
+//! is found by comparing *summaries*: on connecting, and with one random connection a tick. If they
+//! differ, heads are exchanged, and exactly what is lacking is asked for. So every bound here may
+//! drop something: comparing brings it back.
 
 mod announce;
 mod missing;
+mod owed;
 mod spread;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -24,9 +27,11 @@ use super::{Message, Replica};
 use crate::codec::message::{HEADS_MAX, HeadList, SealedBytes};
 use crate::model::{OriginId, PublicKey, RepoId, Sequence, Time};
 
-/// How long what is offered is waited for, before it is asked for, in milliseconds.
-const OFFER_DELAY_MS: u64 = 50;
-/// Most bytes pushed to a connection and not acknowledged. Past it, it is told what there is.
+/// How long something that somebody else than its author offers is waited for before it is asked for,
+/// in milliseconds: it may be on its way from the author. Those who offer have waited, too (`owed`).
+const OFFER_DELAY_MS: u64 = 10;
+/// Most bytes pushed to a connection and not acknowledged by it. Past it, it is told what there is
+/// and may ask.
 const PUSH_WINDOW_BYTES: usize = 4 << 20;
 /// Most pushed ranges not acknowledged by a connection.
 const PUSH_WINDOW_RANGES: usize = 1_024;
@@ -67,7 +72,8 @@ impl Known {
 pub(super) struct Connection {
     pub(super) key: PublicKey,
     pub(super) known: BTreeMap<RepoId, Known>,
-    /// Up to which numbers own chains have been pushed.
+    /// Up to which numbers own chains have been sent, pushed or as answers. It may have dropped
+    /// some of that; then it finds a gap in what comes next, or differs when compared, and asks.
     pushed: BTreeMap<(RepoId, OriginId), Sequence>,
     /// Pushes that have not been acknowledged, with their ends and sizes.
     unacknowledged: VecDeque<(RepoId, OriginId, Sequence, usize)>,
@@ -78,6 +84,8 @@ pub(super) struct Connection {
     search: Option<Search>,
     /// The first half of a proof, until the second one comes.
     half: Option<Half>,
+    /// What it is to be told of, and whether it has sent that and waits for an answer.
+    owed: BTreeMap<(RepoId, OriginId), bool>,
 }
 
 impl Connection {
@@ -134,6 +142,8 @@ pub(super) struct Gossip {
     /// left alone.
     unread: BTreeMap<(RepoId, OriginId), Time>,
     next_tick: Time,
+    /// When those who are owed something are told of it.
+    tell_at: Option<Time>,
     /// Applied heads for which a difference of digests has been told.
     alarmed: BTreeMap<RepoId, [u8; 16]>,
 }
@@ -142,6 +152,7 @@ impl Gossip {
     /// Nothing waits longer than it would if it had begun now.
     pub(super) fn clock_set_back(&mut self, now: Time) {
         self.next_tick = now;
+        self.tell_at = self.tell_at.map(|at| at.min(now));
         for missing in self.missing.values_mut() {
             missing.clock_set_back(now);
         }
@@ -163,6 +174,7 @@ impl Replica {
             wants: 0,
             search: None,
             half: None,
+            owed: BTreeMap::new(),
         };
         let before = self.gossip.connections.insert(connection, fresh);
         assert!(before.is_none(), "a connection's number is used once");
@@ -368,12 +380,6 @@ impl Replica {
                 connection.got(repo, origin, has);
             }
         }
-        connection.pushed.retain(|(pushed, origin), sequence| {
-            // A push that it has not got by now may be lost.
-            *pushed != repo
-                || known.head(*origin).is_some_and(|has| has >= *sequence)
-                || fault::on(Fault::DroppedOnFullQueue)
-        });
         connection.known.insert(repo, known);
     }
 
@@ -407,11 +413,16 @@ impl Replica {
     }
 
     fn receive_have(&mut self, from: ConnectionId, repo: RepoId, heads: &HeadList) {
-        let due = self.now.plus_millis(OFFER_DELAY_MS);
         let mut reopened = Vec::new();
         for (origin, sequence) in heads {
+            let stream = self.repo(repo).streams.get(origin);
+            let stored = stream.map(|stream| stream.head());
+            let teller = self.gossip.connections.get(&from);
+            // An author who offers has not pushed it, and is not going to.
+            let is_author = stream.is_some_and(|s| teller.is_some_and(|it| it.key == s.key));
+            let delay = if is_author { 0 } else { OFFER_DELAY_MS };
+            let due = self.now.plus_millis(delay);
             self.offered(from, repo, *origin, *sequence, due);
-            let stored = self.repo(repo).streams.get(origin).map(|s| s.head());
             let Some(connection) = self.gossip.connections.get_mut(&from) else {
                 return;
             };
@@ -427,29 +438,6 @@ impl Replica {
         }
     }
 
-    /// Tells somebody that what it sent is here already.
-    pub(super) fn acknowledge(
-        &mut self,
-        to: ConnectionId,
-        repo: RepoId,
-        origin: OriginId,
-        end: Sequence,
-    ) {
-        if let Some(connection) = self.gossip.connections.get_mut(&to) {
-            connection.has(repo, origin, end);
-        }
-        let stream = &self.repo(repo).streams[&origin];
-        let (end, head) = (stream.within(end), stream.head());
-        if stream.stored < end {
-            // On its way to the disk: they are told after that.
-            let sources = self.batch.sources.entry(to).or_default();
-            sources.insert((repo, origin));
-        } else if head >= end && head > Sequence(0) {
-            let heads = vec![(origin, head)];
-            self.send(to, Message::Have { repo, heads });
-        }
-    }
-
     /// Compares with somebody at random, and asks again for what has timed out.
     pub(super) fn gossip_timeout(&mut self) {
         if self.now >= self.gossip.next_tick {
@@ -462,11 +450,12 @@ impl Replica {
             }
             self.gossip.next_tick = self.after_tick();
         }
+        self.tell_owed();
         self.ask();
     }
 
     fn after_tick(&mut self) -> Time {
-        let behind = !self.gossip.missing.is_empty()
+        let behind = self.gossip.missing.values().any(|m| !m.expected)
             || self
                 .repos
                 .values()
@@ -495,6 +484,10 @@ impl Replica {
             // What is due and could not be asked for waits for an answer, or for a commit.
             .filter(|due| *due > self.now)
             .min();
-        missing.unwrap_or(Time(u64::MAX)).min(gossip.next_tick)
+        let due = gossip.tell_at.unwrap_or(gossip.next_tick);
+        missing
+            .unwrap_or(Time(u64::MAX))
+            .min(gossip.next_tick)
+            .min(due)
     }
 }

@@ -7,6 +7,7 @@
 
 mod backup;
 mod bad_input;
+mod bench;
 mod cases;
 mod commands;
 mod conflicts;

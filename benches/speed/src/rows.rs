@@ -1,10 +1,12 @@
 //! The measurements, a file for each kind.
 
+mod daemons;
 mod late;
 mod reads;
 mod reunion;
 mod saves;
 mod visibility;
+mod wire;
 
 use crate::measure::Settings;
 
@@ -21,4 +23,6 @@ pub(crate) const ALL: &[(&str, Measurement)] = &[
     ("removal", late::removal),
     ("reunion", reunion::reunion),
     ("visibility", visibility::visibility),
+    ("daemons", daemons::together),
+    ("wire", wire::bytes),
 ];

@@ -1,4 +1,4 @@
-//! After a commit: own chains are pushed, everything is offered.
+//! After a commit: own chains are pushed, everything else is offered.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,21 +40,26 @@ impl Replica {
                 continue;
             }
             for (repo, heads) in advanced {
-                let news: HeadList = heads
-                    .iter()
-                    .filter(|(origin, sequence)| {
-                        let place = (*repo, **origin);
-                        let is_own = own.contains_key(&place);
-                        if sent.is_some_and(|sent| sent.contains(&place)) {
-                            return true;
-                        }
-                        // Own ones go to a second group, too: the first has been pushed them.
-                        let offered = i < if is_own { 2 * FANOUT } else { FANOUT };
-                        let has = self.gossip.connections[&to].knows(*repo, **origin);
-                        offered && has < **sequence && !pushed.contains(&(to, *repo, **origin))
-                    })
-                    .map(|(origin, sequence)| (*origin, *sequence))
-                    .collect();
+                let mut news = HeadList::new();
+                for (origin, sequence) in heads {
+                    let place = (*repo, *origin);
+                    if sent.is_some_and(|sent| sent.contains(&place)) {
+                        self.owe(to, place, true);
+                        continue;
+                    }
+                    let is_own = own.contains_key(&place);
+                    // Own ones go to a second group, too: the first has been pushed them.
+                    let offered = i < if is_own { 2 * FANOUT } else { FANOUT };
+                    let has = self.gossip.connections[&to].knows(*repo, *origin);
+                    if !offered || has >= *sequence || pushed.contains(&(to, *repo, *origin)) {
+                        continue;
+                    }
+                    if is_own {
+                        news.push((*origin, *sequence));
+                    } else {
+                        self.owe(to, place, false);
+                    }
+                }
                 if !news.is_empty() {
                     let message = Message::Have {
                         repo: *repo,
@@ -64,6 +69,7 @@ impl Replica {
                 }
             }
         }
+        self.tell_owed();
     }
 
     /// Sends own change sets to somebody who has all before them. Whether it did.

@@ -13,6 +13,8 @@ use crate::replica::output::{Alarm, ConnectionId};
 use crate::replica::{Message, Replica};
 use crate::storage::StorageError;
 
+/// How long something that others depend on is waited for before it is asked for, in milliseconds.
+const DEPENDENCY_DELAY_MS: u64 = 50;
 /// Most requests out at a time on one connection.
 const WANTS_MAX: usize = 4;
 /// A request that brings nothing in this time is made elsewhere, in milliseconds.
@@ -29,6 +31,10 @@ const UNREAD_MS: u64 = 30_000;
 pub(super) struct Missing {
     /// Not asked for before.
     pub(super) due: Time,
+    /// Whether it is expected to come by itself, and so looked for later only.
+    pub(super) expected: bool,
+    /// The end of what was here when that was found.
+    tip: Sequence,
     /// Whom it has been asked of, and until when that is waited for.
     pub(super) asked: Option<(ConnectionId, Time)>,
     /// Who has let it time out last.
@@ -104,14 +110,19 @@ impl Replica {
         if missing.len() >= HEADS_MAX && !missing.contains_key(&(repo, origin)) {
             return;
         }
+        let stream = self.repos[&repo].streams.get(&origin);
+        let expected = due > self.now;
         let fresh = Missing {
             due,
+            expected,
+            tip: stream.map_or(Sequence(0), |stream| stream.tip.sequence),
             asked: None,
             avoid: None,
             tellers: BTreeSet::new(),
         };
         let missing = missing.entry((repo, origin)).or_insert(fresh);
         missing.due = missing.due.min(due);
+        missing.expected &= expected;
     }
 
     /// What came is not what comes next: what lies before it is missing.
@@ -148,7 +159,7 @@ impl Replica {
                 connection.has(repo, on.origin, on.sequence);
             }
         }
-        let due = self.now.plus_millis(OFFER_DELAY_MS);
+        let due = self.now.plus_millis(DEPENDENCY_DELAY_MS);
         self.look_for_at(repo, on.origin, due);
     }
 
@@ -189,6 +200,13 @@ impl Replica {
         records.truncate(carrier.map_or(records.len(), |at| at + 1));
         let end = after.0.saturating_add(records.len() as u64);
         self.counters.ranges_sent += 1;
+        if origin == self.origin
+            && !records.is_empty()
+            && let Some(connection) = self.gossip.connections.get_mut(&to)
+        {
+            // What follows on that may be pushed again.
+            connection.pushed.insert((id, origin), Sequence(end));
+        }
         let message = Message::Range {
             repo: id,
             origin,
@@ -233,6 +251,7 @@ impl Replica {
             connection.wants -= 1;
             missing.asked = None;
             missing.avoid = None;
+            missing.expected = false;
             missing.due = match progress {
                 true => self.now,
                 false => self.now.plus_millis(RETRY_MS),
@@ -312,6 +331,17 @@ impl Replica {
                 choice = free;
             }
         }
+        let tip = self.repo(repo).streams.get(&origin);
+        let tip = tip.map_or(Sequence(0), |stream| stream.tip.sequence);
+        if let Some(missing) = self.gossip.missing.get_mut(&place)
+            && missing.expected
+            && missing.tip < tip
+        {
+            // It does come by itself; what still lacks has been told of since.
+            missing.tip = tip;
+            missing.due = self.now.plus_millis(OFFER_DELAY_MS);
+            return;
+        }
         let Some(to) = choice.choose(&mut self.rng).copied() else {
             return;
         };
@@ -322,16 +352,11 @@ impl Replica {
         if let Some(connection) = self.gossip.connections.get_mut(&to) {
             connection.wants += 1;
         }
-        let after = self
-            .repo(repo)
-            .streams
-            .get(&origin)
-            .map_or(Sequence(0), |stream| stream.tip.sequence);
         self.counters.wants_sent += 1;
         let message = Message::Want {
             repo,
             origin,
-            after,
+            after: tip,
         };
         self.send(to, message);
     }

@@ -43,7 +43,8 @@ pub(super) fn an_author_learns_who_has_its_saves() {
     let now = world.time(0);
     assert_eq!(world.replica(0).status(now).peers[0].lag, Some(1));
     world.thaw(1);
-    world.run(10);
+    // It is told after a while, and not for each commit.
+    world.run(60);
     assert_eq!(world.replica(0).status(now).peers[0].lag, Some(0));
 }
 

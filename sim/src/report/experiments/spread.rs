@@ -105,9 +105,11 @@ pub(super) fn run(
                  the least there can be."
             ),
             "A replica pushes its own change sets to 8 others at once and tells 8 more that they \
-             are there; what came from others is only told of, to 8. Who is told waits 50 ms for \
-             what may be on its way, and then asks for it. So up to 9 replicas one hop is enough, \
-             and above that every further hop costs those 50 ms and a round trip."
+             are there, who ask for them; what came from others is only told of, to 8, after 30 to \
+             50 ms, unless they have said meanwhile that they have it. Who is told by another one \
+             than the author waits 10 ms for what may be on its way, and then asks for it. So up to \
+             9 replicas one hop is enough, up to 17 a round trip more, and above that every further \
+             hop costs about 50 ms and a round trip."
                 .to_owned(),
         ],
         charts,
