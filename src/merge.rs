@@ -48,7 +48,7 @@ pub use read::{Child, ChildCursor, NodeInfo, ReadTree};
 pub(crate) use register::remembers;
 pub use settle::Change;
 pub use snapshot::Snapshot;
-pub use state::{Checkpoint, Heads, OLD_BYTES_MAX, State, Version};
+pub use state::{Checkpoint, Heads, Known, OLD_BYTES_MAX, State, Version};
 pub use trash::{TrashCursor, TrashCursorError, Trashed};
 pub use view::{ReadError, View};
 

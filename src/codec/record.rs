@@ -141,8 +141,9 @@ pub enum Written {
 pub struct Register {
     /// The newest writes, in stamp order.
     pub writes: Vec<Write>,
-    /// What stands in segments (table `h`), all older than the first of `writes`.
-    pub older: Option<Older>,
+    /// What stands in segments (table `h`), all older than the first of `writes`. Few have any, and
+    /// a register should be small.
+    pub older: Option<Box<Older>>,
 }
 
 /// What a register has to know of its segments.
@@ -282,20 +283,30 @@ impl Register {
 }
 
 impl Record {
+    /// The place among children, if it is one.
+    pub fn as_child(&self) -> Option<&ChildEntry> {
+        match self {
+            Self::Child(entry) => Some(entry),
+            _ => None,
+        }
+    }
+
     /// About how many bytes of memory it takes.
     pub fn weight(&self) -> usize {
         match self {
             Self::Node(node) => {
-                160 + node.parents.len() * 80
-                    + node.skips.len() * 80
+                let texts = |count: usize| count * 112;
+                let properties = node.properties.iter().map(|(name, register)| {
+                    let writes = register.writes.iter().map(|write| 48 + write.weight());
+                    48 + name.as_str().len() + writes.sum::<usize>()
+                });
+                192 + node.parents.len() * 88
+                    + node.skips.len() * 96
                     + node.again.len() * 40
-                    + node.names.len() * 72
-                    + node.orders.len() * 72
-                    + node
-                        .properties
-                        .values()
-                        .map(|r| 100 + r.weight() * 2)
-                        .sum::<usize>()
+                    + texts(node.names.len() + node.orders.len())
+                    // A leaf of the map has room for 11, and is half full at least.
+                    + node.properties.len().div_ceil(6) * 560
+                    + properties.sum::<usize>()
             }
             Self::Register(register) => 64 + register.weight() * 2,
             Self::Segment(writes) => 48 + writes.iter().map(Write::weight).sum::<usize>() * 2,

@@ -151,6 +151,11 @@ pub fn segment(repo: RepoId, node: NodeId, name: &PropertyName, last: Stamp) -> 
     key
 }
 
+/// What all `o` keys begin with.
+pub fn all_children(repo: RepoId) -> Key {
+    start(b'o', repo, 0)
+}
+
 /// What the `o` keys of a node's children begin with.
 pub fn children(repo: RepoId, parent: NodeId) -> Key {
     let mut key = start(b'o', repo, 64);
@@ -176,6 +181,14 @@ pub fn child(repo: RepoId, parent: NodeId, effective: &[u8], child: NodeId) -> K
 pub fn child_of(key: &[u8]) -> Option<(Vec<u8>, NodeId)> {
     let (effective, rest) = unescape(key.get(18..)?)?;
     Some((effective, NodeId(rest.try_into().ok()?)))
+}
+
+/// The parent of an `o` key.
+pub fn parent_of(key: &[u8]) -> Option<NodeId> {
+    match key {
+        [b'o', _, rest @ ..] => rest.first_chunk().copied().map(NodeId),
+        _ => None,
+    }
 }
 
 /// What the `w` keys of a node begin with.

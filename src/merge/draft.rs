@@ -13,6 +13,7 @@ mod order;
 mod restore;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 pub use changed::{ChangedItem, Item};
@@ -23,11 +24,12 @@ use super::counters::MergeCounters;
 use super::overlay::Overlay;
 use super::read::{ReadTree, child_by_name, standing};
 use super::snapshot::Snapshot;
+use super::state::Known;
 use super::structure::{Arrivals, Author, Evaluator, Seen, way_up};
 use super::view::{self, ReadError, View, last_of_layers, scan_layers};
 use super::{settle, write};
 use crate::codec::record::Record;
-use crate::codec::state_key::Key;
+use crate::codec::state_key::{self as key, Key};
 use crate::model::limits::{MESSAGE_BYTES_MAX, OPERATIONS_MAX};
 use crate::model::script::{PathOperation, Place};
 use crate::model::{
@@ -69,6 +71,14 @@ impl View for Draft {
 
     fn last(&self, from: &[u8], to: &[u8]) -> Result<Option<(Key, Record)>, ReadError> {
         last_of_layers(&self.snapshot, &self.changed, from, to)
+    }
+
+    fn known(&self) -> Option<Known<'_>> {
+        self.known_above(&key::all_children(self.repo()))
+    }
+
+    fn known_below(&self, parent: NodeId) -> Option<Known<'_>> {
+        self.known_above(&key::children(self.repo(), parent))
     }
 }
 
@@ -372,6 +382,17 @@ impl Draft {
             operations.push(operation);
         }
         (operations, real)
+    }
+
+    /// What the snapshot knows of paths, if the draft has changed no child whose key begins so.
+    fn known_above(&self, prefix: &[u8]) -> Option<Known<'_>> {
+        let mut changed = self
+            .changed
+            .range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded));
+        let same = changed
+            .next()
+            .is_none_or(|(key, _)| !key.starts_with(prefix));
+        same.then(|| self.snapshot.known()).flatten()
     }
 
     fn provisional(&self, index: u32) -> Stamp {

@@ -164,6 +164,8 @@ crate::faults! {
         CheckpointHidesNewer,
         /// Records that were read stay in memory as they were.
         CacheStale,
+        /// What a path led to stays in memory as it was.
+        PathsStale,
         /// A snapshot shows what came after it.
         SnapshotMoves,
     }

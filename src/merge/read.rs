@@ -2,6 +2,7 @@
 
 use super::explain::{self, Explanation, ItemHistory};
 use super::fault::{Fault, on};
+use super::register::{self, Place};
 use super::settle::{self, Standing};
 use super::structure::{End, way_up};
 use super::trash::{self, TrashCursor, Trashed};
@@ -60,14 +61,28 @@ pub trait ReadTree {
     /// # Errors
     /// If it can not be read.
     fn resolve(&self, path: &NodePath) -> Result<Option<NodeId>, ReadError> {
+        let view = self.view();
+        let known = view.known();
+        if let Some(node) = known.and_then(|known| known.path(path)) {
+            return Ok(Some(node));
+        }
         let mut node = NodeId::ROOT;
         for step in path.steps() {
-            match child_by_step(self.view(), node, step)? {
+            match child_by_step(view, node, step)? {
                 Some(child) => node = child,
                 None => return Ok(None),
             }
         }
+        if let Some(known) = known {
+            known.keep_path(path, node);
+        }
         Ok(Some(node))
+    }
+
+    /// The node at a path given as text, as far as that is known without looking: nothing does not
+    /// say that there is none, nor that it is a path.
+    fn recall(&self, path: &str) -> Option<NodeId> {
+        self.view().known()?.text(path)
     }
 
     /// Whether a node is in the tree.
@@ -157,9 +172,13 @@ pub trait ReadTree {
         let Some(record) = view::node(self.view(), node)? else {
             return Ok(Vec::new());
         };
+        let Some(floor) = settle::floor(node, &record) else {
+            return Ok(Vec::new());
+        };
         let mut properties = Vec::new();
-        for name in view::registers(self.view(), node, &record)?.into_keys() {
-            let effective = settle::property(self.view(), node, &record, &name)?;
+        for (name, register) in view::registers(self.view(), node, &record)? {
+            let place = Place { node, name: &name };
+            let effective = register::effective(self.view(), place, &register, floor)?;
             if let Some(value) = effective.and_then(|effective| effective.value) {
                 properties.push((name, value));
             }
@@ -367,9 +386,15 @@ pub(super) fn child_by_name(
     parent: NodeId,
     name: &NodeName,
 ) -> Result<Option<NodeId>, ReadError> {
-    Ok(namesakes(view, parent, name)?
-        .first()
-        .map(|namesake| namesake.id))
+    let known = view.known_below(parent);
+    if let Some(child) = known.and_then(|known| known.child(parent, name)) {
+        return Ok(Some(child));
+    }
+    let first = namesakes(view, parent, name)?.first().map(|first| first.id);
+    if let (Some(known), Some(child)) = (known, first) {
+        known.keep_child(parent, name, child);
+    }
+    Ok(first)
 }
 
 /// The child that a path element reaches.

@@ -132,7 +132,8 @@ fn spill(
         .collect();
     let newest = moved.last().expect("at least one write moves").stamp;
     let self_contained = is_self_contained(&register.writes);
-    let under = match (self_contained, register.older.take()) {
+    let older = register.older.take().map(|older| *older);
+    let under = match (self_contained, older) {
         (true, _) => None,
         (false, None) => Some(sum(&moved, Under::new(Stamp::MIN))),
         (
@@ -148,7 +149,7 @@ fn spill(
         key::segment(overlay.repo(), place.node, place.name, newest),
         Record::Segment(Arc::new(moved)),
     );
-    register.older = Some(Older { newest, under });
+    register.older = Some(Box::new(Older { newest, under }));
     Ok(())
 }
 

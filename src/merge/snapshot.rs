@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::conflict;
 use super::digest::StateDigest;
-use super::state::{Heads, State, Summary, Version};
+use super::state::{Heads, Known, State, Summary, Version};
 use super::view::{ReadError, View};
 use crate::codec::record::Record;
 use crate::codec::state_key::Key;
@@ -120,6 +120,10 @@ impl View for Snapshot {
 
     fn last(&self, from: &[u8], to: &[u8]) -> Result<Option<(Key, Record)>, ReadError> {
         self.0.state.last(from, to, self.version())
+    }
+
+    fn known(&self) -> Option<Known<'_>> {
+        self.0.state.known(&self.0.summary)
     }
 }
 

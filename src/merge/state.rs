@@ -1,20 +1,22 @@
 //! The versioned records of one repository: in memory while they change, over what is on disk.
 //!
-//! A key is looked up in four layers: what changed since the last checkpoint began, what that
-//! checkpoint is writing, a cache of clean records, the store. Each merge makes a new *version*;
+//! A key is looked up in a cache of newest records, then in three layers: what changed since the
+//! last checkpoint began, what that checkpoint is writing, the store. Each merge makes a new *version*;
 //! what a version replaced is kept as long as a snapshot, or the published version, may still need
 //! it, and no longer than [`OLD_BYTES_MAX`] allows. Merging itself is [`super::pass`]'s work.
 
 mod cache;
 mod layers;
+mod paths;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{
-    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use cache::Cache;
+use cache::Records;
 use layers::Layers;
+pub use paths::Known;
+use paths::Paths;
 
 use super::counters::MergeCounters;
 use super::digest::StateDigest;
@@ -43,6 +45,8 @@ pub type Heads = BTreeMap<OriginId, Head>;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Summary {
     pub(crate) version: Version,
+    /// The version that last changed what paths lead to.
+    pub(crate) placement: Version,
     pub(crate) heads: Arc<Heads>,
     pub(crate) meta: Arc<Meta>,
     /// The digest, once somebody has asked for it.
@@ -54,7 +58,10 @@ pub struct State {
     repo: RepoId,
     storage: Arc<dyn Storage>,
     inner: RwLock<Inner>,
-    cache: Mutex<Cache>,
+    cache: RwLock<Records>,
+    paths: Paths,
+    /// As in `inner`, to be looked at without its lock.
+    expired_below: AtomicU64,
     merging: Mutex<()>,
 }
 
@@ -85,7 +92,8 @@ pub(super) struct Page {
 }
 
 impl State {
-    /// Opens what the store holds of a repository; `cache_bytes` bounds the clean records kept.
+    /// Opens what the store holds of a repository; `cache_bytes` bounds the records kept for reading again, and
+    /// what paths lead to, which is a quarter of it.
     ///
     /// # Errors
     /// If it can not be read.
@@ -122,6 +130,7 @@ impl State {
         }
         let summary = Arc::new(Summary {
             version: Version(1),
+            placement: Version(1),
             heads: Arc::new(heads),
             meta,
             digest: OnceLock::new(),
@@ -136,7 +145,9 @@ impl State {
                 readers: BTreeMap::new(),
                 expired_below: Version(0),
             }),
-            cache: Mutex::new(Cache::new(cache_bytes)),
+            cache: RwLock::new(Records::new(cache_bytes / 4 * 3)),
+            paths: Paths::new(cache_bytes / 4, Version(1)),
+            expired_below: AtomicU64::new(0),
             merging: Mutex::new(()),
         }))
     }
@@ -162,12 +173,6 @@ impl State {
         let base = self.latest();
         let outcome = Pass::new(&base, base.summary(), history).run(batch)?;
         let version = Version(base.version().0 + 1);
-        let summary = Arc::new(Summary {
-            version,
-            heads: outcome.heads,
-            meta: outcome.meta,
-            digest: OnceLock::new(),
-        });
         // What is replaced is read before the lock is taken: nobody else changes it.
         let mut replaced = Vec::with_capacity(outcome.changed.len());
         for (key, change) in outcome.changed {
@@ -183,15 +188,29 @@ impl State {
                 replaced.push((key, before, change.now));
             }
         }
+        let placement = match self.paths.replace(version, &replaced) {
+            true => version,
+            false => base.summary().placement,
+        };
+        let summary = Arc::new(Summary {
+            version,
+            placement,
+            heads: outcome.heads,
+            meta: outcome.meta,
+            digest: OnceLock::new(),
+        });
         let mut inner = self.write();
         {
             let mut cache = self.cache();
-            let stale = replaced.iter().filter(|_| !on(Fault::CacheStale));
-            stale.for_each(|(key, _, _)| cache.remove(key));
+            for (key, _, record) in replaced.iter().filter(|_| !on(Fault::CacheStale)) {
+                cache.replace(key, record.as_ref(), version);
+            }
         }
         inner.layers.replace(version, replaced);
         inner.waiting.push_back(summary);
         inner.expire();
+        self.expired_below
+            .store(inner.expired_below.0, Ordering::Relaxed);
         drop(inner);
         Ok(Merged {
             version,
@@ -252,12 +271,8 @@ impl State {
     pub fn checkpoint_done(&self, checkpoint: Checkpoint) {
         let mut inner = self.write();
         let written = inner.layers.end_checkpoint();
-        let mut cache = self.cache();
-        for (key, record) in written.iter() {
-            if !inner.layers.is_dirty(key) && !on(Fault::CacheStale) {
-                cache.insert(key, record.clone());
-            }
-        }
+        drop(inner);
+        drop(written); // it may be large, and nobody has to wait for that
         tracing::debug!(
             repo = self.repo.name(),
             version = checkpoint.version.0,
@@ -299,16 +314,26 @@ impl State {
     }
 
     pub(super) fn get(&self, key: &[u8], at: Version) -> Result<Option<Record>, ReadError> {
+        // Most of what is read again is found here, and no merge is in the way.
+        if !self.is_expired(at)
+            && let Some(record) = self.cached().at(key, at)
+        {
+            return Ok(record.clone());
+        }
         let inner = self.read();
         if at < inner.expired_below {
             return Err(ReadError::Expired);
         }
+        // The read lock stays until what was found is kept, so no change can come in between.
         if let Some(record) = inner.layers.get(key, at) {
+            if inner.merged_version() <= at {
+                self.cache().keep(key, record.clone(), at);
+            }
             return Ok(record);
         }
-        // The read lock stays while the store is asked, so no change can come in between.
-        if let Some(record) = self.cache().get(key) {
-            return Ok(record);
+        // What no layer knows has not changed since: the newest record is that of this version too.
+        if let Some(record) = self.cached().newest(key) {
+            return Ok(record.clone());
         }
         let record = match self.storage.get(key)? {
             None => None,
@@ -316,7 +341,7 @@ impl State {
                 Some(Record::decode(&bytes).map_err(|source| ReadError::malformed(key, source))?)
             }
         };
-        self.cache().insert(key, record.clone());
+        self.cache().keep(key, record.clone(), at);
         Ok(record)
     }
 
@@ -386,8 +411,22 @@ impl State {
         }
     }
 
-    fn cache(&self) -> MutexGuard<'_, Cache> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What is known of paths in a version; nothing if its snapshots have expired.
+    pub(super) fn known(&self, summary: &Summary) -> Option<Known<'_>> {
+        let live = !self.is_expired(summary.version);
+        live.then(|| self.paths.at(summary.placement))
+    }
+
+    fn is_expired(&self, version: Version) -> bool {
+        version.0 < self.expired_below.load(Ordering::Relaxed)
+    }
+
+    fn cached(&self) -> RwLockReadGuard<'_, Records> {
+        self.cache.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cache(&self) -> RwLockWriteGuard<'_, Records> {
+        self.cache.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Inner> {
@@ -402,6 +441,10 @@ impl State {
 impl Inner {
     fn merged(&self) -> Arc<Summary> {
         self.waiting.back().unwrap_or(&self.published).clone()
+    }
+
+    fn merged_version(&self) -> Version {
+        self.waiting.back().unwrap_or(&self.published).version
     }
 
     /// Gives up replaced records that nobody needs any more.

@@ -1,10 +1,11 @@
 //! Records read through layers: what a merge or a draft works on.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::ops::{Bound, Deref};
 use std::sync::Arc;
 
 use super::seen;
+use super::state::Known;
 use crate::codec::bytes::MalformedRecord;
 use crate::codec::record::{NodeRecord, Record, Register, SeenRecord};
 use crate::codec::state_key::{self as key, Key};
@@ -86,6 +87,36 @@ pub trait View {
     /// # Errors
     /// If it can not be read.
     fn last(&self, from: &[u8], to: &[u8]) -> Result<Option<(Key, Record)>, ReadError>;
+
+    /// What is known of paths without looking, and may be noted of them; nothing if this view can
+    /// not tell.
+    fn known(&self) -> Option<Known<'_>> {
+        None
+    }
+
+    /// As [`View::known`], of the children of one node.
+    fn known_below(&self, _parent: NodeId) -> Option<Known<'_>> {
+        self.known()
+    }
+}
+
+/// A register, where it stands.
+pub(crate) enum Found<'a> {
+    /// In its node's record.
+    Inside(&'a Register),
+    /// In a record of its own.
+    Outside(Arc<Register>),
+}
+
+impl Deref for Found<'_> {
+    type Target = Register;
+
+    fn deref(&self) -> &Register {
+        match self {
+            Self::Inside(register) => register,
+            Self::Outside(register) => register,
+        }
+    }
 }
 
 /// Everything ever written to a node; nothing if that is nothing.
@@ -94,14 +125,14 @@ pub(crate) fn node(view: &dyn View, id: NodeId) -> Result<Option<Arc<NodeRecord>
 }
 
 /// A property's register, wherever it stands.
-pub(crate) fn register(
+pub(crate) fn register<'a>(
     view: &dyn View,
     id: NodeId,
-    node: &NodeRecord,
+    node: &'a NodeRecord,
     name: &PropertyName,
-) -> Result<Option<Arc<Register>>, ReadError> {
+) -> Result<Option<Found<'a>>, ReadError> {
     if let Some(register) = node.properties.get(name) {
-        return Ok(Some(Arc::new(register.clone())));
+        return Ok(Some(Found::Inside(register)));
     }
     if node.outside == 0 {
         return Ok(None);
@@ -109,28 +140,28 @@ pub(crate) fn register(
     let key = key::property(view.repo(), id, name);
     match view.get(&key)? {
         None => Ok(None),
-        Some(Record::Register(register)) => Ok(Some(register)),
+        Some(Record::Register(register)) => Ok(Some(Found::Outside(register))),
         Some(_) => Err(ReadError::kind(&key)),
     }
 }
 
 /// All registers of a node, by name.
-pub(crate) fn registers(
+pub(crate) fn registers<'a>(
     view: &dyn View,
     id: NodeId,
-    node: &NodeRecord,
-) -> Result<BTreeMap<PropertyName, Arc<Register>>, ReadError> {
+    node: &'a NodeRecord,
+) -> Result<BTreeMap<PropertyName, Found<'a>>, ReadError> {
     let mut all: BTreeMap<_, _> = node
         .properties
         .iter()
-        .map(|(name, register)| (name.clone(), Arc::new(register.clone())))
+        .map(|(name, register)| (name.clone(), Found::Inside(register)))
         .collect();
     if node.outside > 0 {
         let prefix = key::properties(view.repo(), id);
         for (key, record) in view.scan(&prefix, &key::after_prefix(&prefix), usize::MAX)? {
             match (key::property_of(&key), record) {
                 (Some((_, name)), Record::Register(register)) => {
-                    all.insert(name, register);
+                    all.insert(name, Found::Outside(register));
                 }
                 _ => return Err(ReadError::kind(&key)),
             }

@@ -84,6 +84,32 @@ impl NodePath {
         Self(steps)
     }
 
+    /// Writes its text into a buffer, and gives what was written; nothing if it does not fit.
+    pub(crate) fn write_text<'b>(&self, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+        let mut end = 0;
+        let mut write = |text: &str| {
+            let to = buffer.get_mut(end..end + text.len())?;
+            to.copy_from_slice(text.as_bytes());
+            end += text.len();
+            Some(())
+        };
+        if self.is_root() {
+            write("/")?;
+        }
+        for step in &self.0 {
+            write("/")?;
+            match step {
+                PathStep::Plain(name) => write(name.as_str())?,
+                PathStep::Exact(name, digits) => {
+                    write(name.as_str())?;
+                    write("~")?;
+                    write(digits)?;
+                }
+            }
+        }
+        buffer.get(..end)
+    }
+
     /// Builds a path from its elements. The depth is not checked.
     pub fn from_steps(steps: Vec<PathStep>) -> Self {
         Self(steps)
@@ -149,7 +175,11 @@ mod tests {
     #[test]
     fn paths_print_as_they_were_written() {
         for text in ["/", "/a", "/a/b c/é", "/a~01234567/b"] {
-            assert_eq!(text.parse::<NodePath>().unwrap().to_string(), text);
+            let path: NodePath = text.parse().unwrap();
+            assert_eq!(path.to_string(), text);
+            let mut buffer = vec![0; text.len()];
+            assert_eq!(path.write_text(&mut buffer), Some(text.as_bytes()));
+            assert_eq!(path.write_text(&mut buffer[1..]), None);
         }
     }
 

@@ -69,7 +69,8 @@ pub(super) async fn open_on(
         u64::try_from(options.checkpoint_interval.as_millis()).unwrap_or(u64::MAX);
     config.addresses.clone_from(&addresses);
     config.name.clone_from(&options.name);
-    config.cache_bytes = usize::try_from(options.cache_bytes / 4).unwrap_or(usize::MAX);
+    // The half that the store leaves, and the other repository's eighth of it.
+    config.cache_bytes = usize::try_from(options.cache_bytes / 18 * 8).unwrap_or(usize::MAX);
     let store_path = directory.store();
     let reopen = {
         let store_path = store_path.clone();

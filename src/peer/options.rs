@@ -83,8 +83,8 @@ impl PeerOptions {
         self
     }
 
-    /// Memory for what is read often, in bytes, shared by the store and the states; 64 MiB unless
-    /// set.
+    /// Memory for what is read often, in bytes; 64 MiB unless set. Half of it is the store's. The other
+    /// half has records of the states, and for a quarter of that what paths lead to.
     #[must_use]
     pub fn cache_bytes(mut self, bytes: u64) -> Self {
         self.cache_bytes = bytes;

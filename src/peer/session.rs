@@ -34,6 +34,9 @@ pub trait Target {
 
 impl Target for str {
     fn find_in(&self, view: &impl ReadTree) -> Result<Option<NodeId>, SessionError> {
+        if let Some(node) = view.recall(self) {
+            return Ok(Some(node));
+        }
         self.parse::<NodePath>()?.find_in(view)
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::identity::GoodSeals;
-use crate::model::{ClusterId, PublicKey};
+use crate::model::{ClusterId, PublicKey, RepoId};
 
 /// When a save is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -53,7 +53,8 @@ pub struct ReplicaConfig {
     pub addresses: Vec<String>,
     /// A name for people; kept in its member record.
     pub name: String,
-    /// Bytes of state records of each repository kept in memory beside those that have changed.
+    /// Bytes of the main repository's state, records and what paths lead to, kept in memory beside the
+    /// records that have changed; of another repository it is an eighth of that.
     pub cache_bytes: usize,
     /// A checkpoint is made this long after the one before, in milliseconds, if anything changed.
     pub checkpoint_interval_ms: u64,
@@ -68,6 +69,14 @@ pub struct ReplicaConfig {
 }
 
 impl ReplicaConfig {
+    /// The bytes of a repository's state kept in memory.
+    pub(super) fn cache_bytes_of(&self, repo: RepoId) -> usize {
+        match repo {
+            RepoId::MAIN => self.cache_bytes,
+            _ => self.cache_bytes / 8,
+        }
+    }
+
     /// The usual settings for a replica of a founder's cluster.
     pub fn new(founder: Founder) -> Self {
         Self {

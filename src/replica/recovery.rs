@@ -230,13 +230,14 @@ impl Replica {
         storage: &Arc<dyn Storage>,
         weighed: Option<Weighed>,
     ) -> Result<(), OpenError> {
-        ends::give_up_lost(id, storage, self.config.cache_bytes)?;
+        let cache_bytes = self.config.cache_bytes_of(id);
+        ends::give_up_lost(id, storage, cache_bytes)?;
         if let Some(Weighed::Right(limit)) = weighed {
-            ahead::give_up_future(id, storage, self.config.cache_bytes, limit)?;
+            ahead::give_up_future(id, storage, cache_bytes, limit)?;
         }
         let closings = closing::recall(storage.as_ref(), id)?;
         let ends = ends::recall(storage.as_ref(), id)?;
-        let state = State::open(id, storage.clone(), self.config.cache_bytes)?;
+        let state = State::open(id, storage.clone(), cache_bytes)?;
         let mut repo = Repo {
             id,
             journal: Journal::new(id, storage.clone(), ends.clone()),

@@ -75,10 +75,10 @@ fn samples() -> Vec<(&'static str, Record)> {
     };
     let counter = Register {
         writes: vec![],
-        older: Some(Older {
+        older: Some(Box::new(Older {
             newest: stamp(1, 2),
             under: Some(under),
-        }),
+        })),
     };
     let node = NodeRecord {
         parents: vec![

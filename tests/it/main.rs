@@ -23,6 +23,7 @@ mod limits;
 mod merge_costs;
 mod mutations;
 mod pages;
+mod paths;
 mod refetch;
 mod repair_clock;
 mod restore;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::measure::rate;
+use crate::measure::{rate, rate_on_processor};
 
 /// Sled with the settings that leveret gives it, and a cache of this size.
 pub(crate) fn open(directory: &Path, cache_bytes: u64) -> sled::Db {
@@ -65,7 +65,7 @@ pub(crate) fn gets(time: Duration, records: u64) -> f64 {
         db.insert(key, value).unwrap();
     }
     let keys: Vec<_> = (0..records).map(|i| record(0, i).0).collect();
-    rate(time, || {
+    rate_on_processor(time, || {
         for key in &keys {
             assert!(db.get(key).unwrap().is_some());
         }

@@ -43,6 +43,11 @@ struct Arguments {
 }
 
 fn main() {
+    let given: Vec<String> = std::env::args().skip(1).collect();
+    let part = |name: &String| rows::PARTS.iter().find(|(part, _)| part == name);
+    if let Some((_, part)) = given.first().and_then(part) {
+        return part(&given[1..]);
+    }
     let arguments = Arguments::parse();
     let settings = Settings {
         seconds: arguments.seconds,

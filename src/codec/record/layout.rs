@@ -180,12 +180,20 @@ impl Record {
     }
 }
 
+/// Most items of a list for which room is made before they are read.
+const LIST_ROOM_MAX: usize = 64;
+
 fn list<'a, T>(
     r: &mut Reader<'a>,
     mut item: impl FnMut(&mut Reader<'a>) -> Result<T, MalformedRecord>,
 ) -> Result<Vec<T>, MalformedRecord> {
     let len = r.len()?;
-    (0..len).map(|_| item(r)).collect()
+    // Most are short, and are kept in memory: with no more room than they need.
+    let mut items = Vec::with_capacity(len.min(LIST_ROOM_MAX));
+    for _ in 0..len {
+        items.push(item(r)?);
+    }
+    Ok(items)
 }
 
 fn write_times(w: &mut Writer, times: &BTreeMap<OriginId, Time>) {
@@ -357,10 +365,10 @@ fn read_register(r: &mut Reader<'_>) -> Result<Register, MalformedRecord> {
     let writes = read_writes(r)?;
     let older = match r.byte()? {
         0 => None,
-        1 => Some(Older {
+        1 => Some(Box::new(Older {
             newest: r.stamp()?,
             under: None,
-        }),
+        })),
         2 => {
             let (newest, floor, oldest) = (r.stamp()?, r.stamp()?, r.stamp()?);
             let base = match r.byte()? {
@@ -370,15 +378,13 @@ fn read_register(r: &mut Reader<'_>) -> Result<Register, MalformedRecord> {
                 _ => return Err(MalformedRecord("a register's base")),
             };
             let incs = i128::from_be_bytes(r.fixed()?);
-            Some(Older {
-                newest,
-                under: Some(Under {
-                    floor,
-                    oldest,
-                    base,
-                    incs,
-                }),
-            })
+            let under = Some(Under {
+                floor,
+                oldest,
+                base,
+                incs,
+            });
+            Some(Box::new(Older { newest, under }))
         }
         _ => return Err(MalformedRecord("a register")),
     };

@@ -123,7 +123,7 @@ fn find<'r>(
         return Ok(Some(Cow::Borrowed(register)));
     }
     let register = view::register(view, place.node, record, place.name)?;
-    Ok(register.map(|register| Cow::Owned(register.as_ref().clone())))
+    Ok(register.map(|register| Cow::Owned(Register::clone(&register))))
 }
 
 /// Which writes have to be looked at again when those at `stamps` have come or gone; and all

@@ -1,49 +1,78 @@
-//! Clean records kept for reading again, within a bound; the CLOCK algorithm chooses what goes.
+//! What is kept for reading again, within a bound; the CLOCK algorithm chooses what goes.
+//!
+//! Reading needs no exclusive access: that something was used is noted on the side.
 
+use std::borrow::Borrow;
+use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, Hash};
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::Version;
 use crate::codec::record::Record;
 use crate::codec::state_key::Key;
 
-pub(super) struct Cache {
-    entries: HashMap<Key, Entry>,
+/// Records by their keys, as last merged.
+pub(super) type Records = Cache<Key, Newest>;
+
+/// A record as last merged; nothing if there is none under its key.
+pub(super) struct Newest {
+    record: Option<Record>,
+    /// It has been so from this version on, or longer.
+    since: Version,
+}
+
+/// See the top of the file.
+pub(super) struct Cache<K, V, S = RandomState> {
+    entries: HashMap<K, Entry<V>, S>,
     /// The keys of all entries; the clock's hand is at the front.
-    ring: VecDeque<Key>,
+    ring: VecDeque<K>,
     bytes: usize,
     bytes_max: usize,
 }
 
-struct Entry {
+struct Entry<V> {
     /// Nothing once it has changed: until the hand passes, only the key is left.
-    record: Option<Option<Record>>,
+    value: Option<V>,
     bytes: usize,
-    used: bool,
+    used: AtomicBool,
 }
 
-impl Cache {
+impl<K: Clone + Eq + Hash, V, S: BuildHasher + Default> Cache<K, V, S> {
     pub(super) fn new(bytes_max: usize) -> Self {
         Self {
-            entries: HashMap::new(),
+            entries: HashMap::default(),
             ring: VecDeque::new(),
             bytes: 0,
             bytes_max,
         }
     }
 
-    /// The record of a key, absent ones included, if it is known.
-    pub(super) fn get(&mut self, key: &[u8]) -> Option<Option<Record>> {
-        let entry = self.entries.get_mut(key)?;
-        let record = entry.record.as_ref()?;
-        entry.used = true;
-        Some(record.clone())
+    /// What is kept under a key.
+    pub(super) fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+    {
+        let entry = self.entries.get(key)?;
+        let value = entry.value.as_ref()?;
+        // Looked at first: most are marked already, and a mark written again is a cache line taken
+        // from other readers.
+        if !entry.used.load(Ordering::Relaxed) {
+            entry.used.store(true, Ordering::Relaxed);
+        }
+        Some(value)
     }
 
-    pub(super) fn insert(&mut self, key: &[u8], record: Option<Record>) {
-        let bytes = key_bytes(key) + record.as_ref().map_or(0, Record::weight);
+    /// Keeps a value of so many bytes, its key and `ENTRY_BYTES` included.
+    pub(super) fn insert<Q>(&mut self, key: &Q, value: V, bytes: usize)
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
         let entry = Entry {
-            record: Some(record),
+            value: Some(value),
             bytes,
-            used: false,
+            used: AtomicBool::new(false),
         };
         self.bytes += bytes;
         match self.entries.get_mut(key) {
@@ -52,17 +81,21 @@ impl Cache {
                 *former = entry;
             }
             None => {
-                self.entries.insert(key.to_vec(), entry);
-                self.ring.push_back(key.to_vec());
+                self.entries.insert(key.to_owned(), entry);
+                self.ring.push_back(key.to_owned());
             }
         }
+        self.evict();
+    }
+
+    fn evict(&mut self) {
         while self.bytes > self.bytes_max {
             let Some(key) = self.ring.pop_front() else {
                 break;
             };
-            match self.entries.get_mut(&key) {
-                Some(entry) if entry.used => {
-                    entry.used = false;
+            match self.entries.get(&key) {
+                Some(entry) if entry.used.load(Ordering::Relaxed) => {
+                    entry.used.store(false, Ordering::Relaxed);
                     self.ring.push_back(key);
                 }
                 _ => {
@@ -73,20 +106,48 @@ impl Cache {
         }
     }
 
-    pub(super) fn remove(&mut self, key: &[u8]) {
+    /// Forgets a value.
+    pub(super) fn remove<Q: Eq + Hash + ?Sized>(&mut self, key: &Q)
+    where
+        K: Borrow<Q>,
+    {
         if let Some(entry) = self.entries.get_mut(key) {
-            let bytes = key_bytes(key);
+            let bytes = entry.bytes.min(ENTRY_BYTES);
             self.bytes -= entry.bytes - bytes;
             *entry = Entry {
-                record: None,
+                value: None,
                 bytes,
-                used: false,
+                used: AtomicBool::new(false),
             };
         }
     }
 }
 
-/// What an entry takes besides its record.
-fn key_bytes(key: &[u8]) -> usize {
-    2 * key.len() + 96
+impl Records {
+    /// The record of a key at a version, if that is known to be the newest one.
+    pub(super) fn at(&self, key: &[u8], version: Version) -> Option<&Option<Record>> {
+        let known = self.get(key)?;
+        (known.since <= version).then_some(&known.record)
+    }
+
+    /// The newest record of a key.
+    pub(super) fn newest(&self, key: &[u8]) -> Option<&Option<Record>> {
+        Some(&self.get(key)?.record)
+    }
+
+    /// Keeps the newest record of a key, as it has been since a version.
+    pub(super) fn keep(&mut self, key: &[u8], record: Option<Record>, since: Version) {
+        let bytes = ENTRY_BYTES + 2 * key.len() + record.as_ref().map_or(0, Record::weight);
+        self.insert(key, Newest { record, since }, bytes);
+    }
+
+    /// Puts a record in the place of an older one that is kept; nothing is kept otherwise.
+    pub(super) fn replace(&mut self, key: &[u8], record: Option<&Record>, since: Version) {
+        if self.get(key).is_some() {
+            self.keep(key, record.cloned(), since);
+        }
+    }
 }
+
+/// What an entry takes besides the bytes of its key and its value.
+pub(super) const ENTRY_BYTES: usize = 96;

@@ -67,6 +67,13 @@ impl Layers {
             rows.extend(range(writing, from, to).map(|(key, r)| (key.clone(), r.clone())));
         }
         rows.extend(range(&self.dirty, from, to).map(|(key, r)| (key.clone(), r.clone())));
+        if let Some(writing) = self
+            .writing
+            .as_ref()
+            .filter(|_| on(Fault::CheckpointHidesNewer))
+        {
+            rows.extend(range(writing, from, to).map(|(key, r)| (key.clone(), r.clone())));
+        }
         for (key, versions) in range(&self.old, from, to) {
             if let Some((_, record)) = versions.iter().find(|(version, _)| *version > at) {
                 rows.insert(key.clone(), record.clone());
@@ -112,10 +119,6 @@ impl Layers {
                 None => to = key,
             }
         }
-    }
-
-    pub(super) fn is_dirty(&self, key: &[u8]) -> bool {
-        self.dirty.contains_key(key)
     }
 
     pub(super) fn dirty_bytes(&self) -> usize {

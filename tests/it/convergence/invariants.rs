@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use leveret::merge::{ReadTree, Snapshot};
 use leveret::model::NodeId;
 use leveret_sim::observation::Observation;
 use merge_spec::{
@@ -24,6 +25,21 @@ pub(super) fn one_place_each(found: &Observation, nodes: &[NodeId]) -> Result<()
             return Err(format!(
                 "places: node {node} is neither here nor there, or both"
             ));
+        }
+    }
+    Ok(())
+}
+
+/// The path of every child leads to it, be it looked up or remembered.
+pub(super) fn paths_lead_there(found: &Observation, snapshot: &Snapshot) -> Result<(), String> {
+    for (parent, children) in &found.children {
+        for child in children {
+            let path = format!("{}/{}", parent.trim_end_matches('/'), child.name);
+            let parsed = path.parse().map_err(|error| format!("{path}: {error}"))?;
+            let leads_to = snapshot.resolve(&parsed).map_err(|e| e.to_string())?;
+            if leads_to != Some(child.node) {
+                return Err(format!("paths: {path} does not lead to {child}"));
+            }
         }
     }
     Ok(())

@@ -93,6 +93,7 @@ impl<'h> Model<'h> {
         if let Some(difference) = found.first_difference(&known.model) {
             return Err(difference);
         }
+        invariants::paths_lead_there(&found, snapshot)?;
         let (found, expected) = (snapshot.frontier(), self.frontier(applied));
         if found != expected {
             return Err(format!("frontier: {found:?} instead of {expected:?}"));
