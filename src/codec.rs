@@ -31,6 +31,9 @@ use serde_bytes::Bytes;
 /// Deepest nesting of arrays in anything decoded here.
 pub(crate) const DEPTH_MAX: usize = 32;
 
+/// Room for what is mostly encoded: a change set with a few operations.
+const BYTES_USUAL: usize = 480;
+
 /// Why bytes are not what they should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -97,7 +100,11 @@ pub(crate) struct Envelope<'a> {
 /// Encodes a mirror, which can not fail: its types have no maps of unknown length and no errors
 /// of their own.
 pub(crate) fn to_bytes(mirror: &impl Serialize) -> Vec<u8> {
-    rmp_serde::to_vec(mirror).expect("mirrors always encode")
+    let mut bytes = Vec::with_capacity(BYTES_USUAL);
+    mirror
+        .serialize(&mut rmp_serde::Serializer::new(&mut bytes))
+        .expect("mirrors always encode");
+    bytes
 }
 
 /// Decodes a mirror. Trailing bytes are found by comparing afterwards.

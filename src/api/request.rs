@@ -8,6 +8,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use tokio::sync::watch::Receiver;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinError;
 
 use super::error::ApiError;
 use crate::model::id::{NodeId, RepoId};
@@ -85,7 +86,19 @@ impl Place {
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    match tokio::task::spawn_blocking(work).await {
+    done(tokio::task::spawn_blocking(work).await)
+}
+
+/// Runs work that is short, as a task of its own: it is done to its end even if nobody waits for
+/// the answer any more.
+pub(super) async fn short<T: Send + 'static>(
+    work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
+) -> Result<T, ApiError> {
+    done(tokio::spawn(work).await)
+}
+
+fn done<T>(outcome: Result<Result<T, ApiError>, JoinError>) -> Result<T, ApiError> {
+    match outcome {
         Ok(done) => done,
         Err(error) if error.is_panic() => Err(ApiError::internal("a request broke an invariant")),
         Err(_) => Err(ApiError::ending()),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
 use super::error::ApiError;
-use super::request::{Asked, blocking, check_length, too_long, turn};
+use super::request::{Asked, blocking, check_length, short, too_long, turn};
 use super::{APPLY_BYTES_MAX, Shared};
 use crate::model::id::RepoId;
 use crate::model::script::{self, ScriptSave};
@@ -19,6 +19,10 @@ use crate::peer::{Peer, Receipt, SaveError, Session};
 /// How long a save is tried again on newer states when somebody changed the same things between
 /// its snapshot and its turn. Whoever asks for it over HTTP has seen neither.
 const TRY_FOR: Duration = Duration::from_secs(3);
+
+/// Most operations of a script that is worked off where its request is: they read a few records
+/// each. Longer ones have a thread for themselves meanwhile.
+const SHORT_OPERATIONS: usize = 16;
 
 /// How something is saved: the parameters of a request to apply, and some of those of others.
 #[derive(Debug, Default, serde::Deserialize)]
@@ -76,44 +80,61 @@ pub(super) async fn apply(
         ));
     }
     let _turn = turn(&shared.requests).await?;
-    let handle = Handle::current();
-    let saved = blocking(move || {
-        let mut saved: Vec<Value> = Vec::new();
-        for script in &saves {
-            match one(&shared.peer, &handle, script, &how) {
-                Ok(receipt) => saved.push(receipt_json(&receipt)),
-                Err(error) => return Err(error.with("saved", saved)),
-            }
-        }
-        Ok(saved)
-    })
-    .await?;
+    let operations: usize = saves.iter().map(|save| save.operations.len()).sum();
+    let work = all(shared, saves, how);
+    let saved = if operations <= SHORT_OPERATIONS {
+        short(work).await?
+    } else {
+        let handle = Handle::current();
+        blocking(move || handle.block_on(work)).await?
+    };
     let kind = [(header::CONTENT_TYPE, super::stream::JSON)];
     let text = format!("{}\n", json!({ "saved": saved }));
     Ok((StatusCode::OK, kind, text).into_response())
 }
 
+/// The receipts of all saves; if one is refused, its error says which were made before.
+async fn all(shared: Shared, saves: Vec<ScriptSave>, how: How) -> Result<Vec<Value>, ApiError> {
+    let mut saved: Vec<Value> = Vec::new();
+    for script in &saves {
+        match one(&shared.peer, script, &how).await {
+            Ok(receipt) => saved.push(receipt_json(&receipt)),
+            Err(error) => return Err(error.with("saved", saved)),
+        }
+    }
+    Ok(saved)
+}
+
 /// One save; its errors say in which line.
-fn one(peer: &Peer, handle: &Handle, script: &ScriptSave, how: &How) -> Result<Receipt, ApiError> {
+async fn one(peer: &Peer, script: &ScriptSave, how: &How) -> Result<Receipt, ApiError> {
     let first = script.operations.first().map_or(1, |(line, _)| *line);
-    save(peer, handle, how, &|session| {
+    let gather = |session: &mut Session| {
         for (line, operation) in &script.operations {
             let refused = |error| ApiError::from(error).with("line", *line);
             session.apply(operation).map_err(refused)?;
         }
         Ok(())
-    })
-    .map_err(|error| error.or_with("line", first))
+    };
+    let saved = gathered(peer, how, &gather).await;
+    saved.map_err(|error| error.or_with("line", first))
 }
 
-/// Gathers operations in a session of `main` and saves them; again, on a newer state, as long as
-/// somebody else was faster.
+/// As [`gathered`], where one may wait.
 pub(super) fn save(
     peer: &Peer,
     handle: &Handle,
     how: &How,
     gather: &dyn Fn(&mut Session) -> Result<(), ApiError>,
 ) -> Result<Receipt, ApiError> {
+    handle.block_on(gathered(peer, how, gather))
+}
+
+/// Gathers operations in a session of `main` and saves them; again, on a newer state, as long as
+/// somebody else was faster.
+async fn gathered<G>(peer: &Peer, how: &How, gather: &G) -> Result<Receipt, ApiError>
+where
+    G: Fn(&mut Session) -> Result<(), ApiError> + ?Sized,
+{
     let begun = now();
     loop {
         let mut progress = peer.progress();
@@ -125,7 +146,7 @@ pub(super) fn save(
         }
         gather(&mut session)?;
         let version = session.snapshot().version();
-        match handle.block_on(session.save()) {
+        match session.save().await {
             Ok(receipt) => return Ok(receipt),
             Err(SaveError::Changed { .. }) if begun.elapsed() < TRY_FOR => {
                 // What changed is merged and not published yet: nothing is gained before it is.
@@ -138,7 +159,7 @@ pub(super) fn save(
                 };
                 let left = TRY_FOR.saturating_sub(begun.elapsed());
                 // If nothing newer comes, the next try says why.
-                let _ = handle.block_on(async { tokio::time::timeout(left, newer).await });
+                let _ = tokio::time::timeout(left, newer).await;
             }
             Err(error) => return Err(error.into()),
         }

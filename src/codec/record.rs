@@ -137,7 +137,7 @@ pub enum Written {
 }
 
 /// A property: a small history.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Register {
     /// The newest writes, in stamp order.
     pub writes: Vec<Write>,
@@ -272,6 +272,18 @@ impl Write {
                 Written::Set(value) => value.weight(),
                 Written::Unset | Written::Inc(_) => 8,
             }
+    }
+}
+
+/// A copy is made to be written to, and has room for that.
+impl Clone for Register {
+    fn clone(&self) -> Self {
+        let mut writes = Vec::with_capacity(self.writes.len() + 1);
+        writes.extend_from_slice(&self.writes);
+        Self {
+            writes,
+            older: self.older.clone(),
+        }
     }
 }
 

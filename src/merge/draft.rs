@@ -3,38 +3,34 @@
 //! A draft applies each operation to a layer of its own over a snapshot, by the very code that
 //! merges (so its author sees what the save will do if nothing comes between), and refuses what its
 //! author's view does not allow (M3). Its operations carry a provisional id, above every other,
-//! until [`Draft::finish`] puts the real one in.
+//! until [`Draft::finish`] puts the real one in. The newest ones are applied when somebody looks, be it
+//! the check of the next: whoever saves a single one never does.
 
 mod changed;
 mod check;
 mod dismiss;
 mod error;
+mod layer;
 mod order;
 mod restore;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub use changed::{ChangedItem, Item};
 pub use error::DraftError;
 
 use self::check::check_depth;
-use super::counters::MergeCounters;
-use super::overlay::Overlay;
+use self::layer::Layer;
 use super::read::{ReadTree, child_by_name, standing};
 use super::snapshot::Snapshot;
-use super::state::Known;
-use super::structure::{Arrivals, Author, Evaluator, Seen, way_up};
-use super::view::{self, ReadError, View, last_of_layers, scan_layers};
-use super::{settle, write};
-use crate::codec::record::Record;
-use crate::codec::state_key::{self as key, Key};
+use super::structure::way_up;
+use super::view::{self, View};
 use crate::model::limits::{MESSAGE_BYTES_MAX, OPERATIONS_MAX};
 use crate::model::script::{PathOperation, Place};
 use crate::model::{
-    ChangeSetId, ConflictId, NodeId, NodeName, Operation, OriginId, PathStep, PropertyName, RepoId,
-    Stamp, Time, Value,
+    ChangeSetId, ConflictId, NodeId, NodeName, Operation, OriginId, PathStep, PropertyName, Stamp,
+    Time, Value,
 };
 
 /// Pending operations over a snapshot. Reads see them.
@@ -42,8 +38,12 @@ use crate::model::{
 pub struct Draft {
     snapshot: Snapshot,
     author: OriginId,
-    changed: BTreeMap<Key, Option<Record>>,
     operations: Vec<Operation>,
+    /// How many of them `changed` has.
+    applied: usize,
+    changed: Layer,
+    /// What the others change besides, once somebody has looked.
+    newest: OnceLock<Layer>,
     bytes: usize,
     touched: BTreeSet<(NodeId, Item)>,
     message: Option<Arc<str>>,
@@ -51,35 +51,6 @@ pub struct Draft {
     all_or_nothing: bool,
     /// The conflicts that can still be dismissed, once one is.
     open: Option<BTreeSet<ConflictId>>,
-}
-
-impl View for Draft {
-    fn repo(&self) -> RepoId {
-        self.snapshot.repo()
-    }
-
-    fn get(&self, key: &[u8]) -> Result<Option<Record>, ReadError> {
-        match self.changed.get(key) {
-            Some(record) => Ok(record.clone()),
-            None => self.snapshot.get(key),
-        }
-    }
-
-    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Key, Record)>, ReadError> {
-        scan_layers(&self.snapshot, &self.changed, from, to, limit)
-    }
-
-    fn last(&self, from: &[u8], to: &[u8]) -> Result<Option<(Key, Record)>, ReadError> {
-        last_of_layers(&self.snapshot, &self.changed, from, to)
-    }
-
-    fn known(&self) -> Option<Known<'_>> {
-        self.known_above(&key::all_children(self.repo()))
-    }
-
-    fn known_below(&self, parent: NodeId) -> Option<Known<'_>> {
-        self.known_above(&key::children(self.repo(), parent))
-    }
 }
 
 impl ReadTree for Draft {
@@ -100,8 +71,10 @@ impl Draft {
         Self {
             snapshot,
             author,
-            changed: BTreeMap::new(),
             operations: Vec::new(),
+            applied: 0,
+            changed: Layer::new(),
+            newest: OnceLock::new(),
             bytes: 0,
             touched: BTreeSet::new(),
             message: None,
@@ -144,7 +117,9 @@ impl Draft {
                     PathStep::Exact(..) => Err(DraftError::ReservedName(last.to_string())),
                 }
             }
-            PathOperation::Set(path, name, value) => self.set(self.at(path)?, name, value.clone()),
+            PathOperation::Set(path, name, value) => {
+                self.set_found(self.at(path)?, name, value.clone())
+            }
             PathOperation::Unset(path, name) => self.unset(self.at(path)?, name),
             PathOperation::Inc(path, name, delta) => self.inc(self.at(path)?, name, *delta),
             PathOperation::Order(path, place) => self.order(self.at(path)?, place),
@@ -174,6 +149,48 @@ impl Draft {
             generation,
         })?;
         Ok(node)
+    }
+
+    /// Adds a node below one that this draft has added, where nothing has this name: that is left to
+    /// whoever calls, and not looked at. `depth` is that of the new node.
+    ///
+    /// # Errors
+    /// Why it is refused; nothing has changed then.
+    pub(crate) fn add_in_new(
+        &mut self,
+        parent: NodeId,
+        name: &NodeName,
+        depth: usize,
+    ) -> Result<NodeId, DraftError> {
+        check_depth(depth)?;
+        let node = NodeId::of_add(parent, name, None, 0);
+        if view::node(&self.snapshot, node)?.is_some() {
+            return self.add(parent, name);
+        }
+        let place = (parent, Item::Child(name.clone()));
+        self.push(Operation::Add {
+            parent,
+            name: name.clone(),
+            truncated_at: None,
+            generation: 0,
+        })?;
+        self.touched.insert(place);
+        Ok(node)
+    }
+
+    /// Sets a property of a node that this draft has added and that has few yet. The node is not
+    /// looked at.
+    ///
+    /// # Errors
+    /// Why it is refused; nothing has changed then.
+    pub(crate) fn set_in_new(
+        &mut self,
+        node: NodeId,
+        property: &PropertyName,
+        value: Value,
+    ) -> Result<(), DraftError> {
+        value.check()?;
+        self.push_set(node, property, value)
     }
 
     /// Adds a node that is never the same as another. Its id is provisional until it is saved.
@@ -258,7 +275,40 @@ impl Draft {
         value: Value,
     ) -> Result<(), DraftError> {
         value.check()?;
+        self.check_visible(node)?;
+        self.write(node, property, value)
+    }
+
+    /// Sets a property of a node that has just been found in the draft's view.
+    ///
+    /// # Errors
+    /// Why it is refused; nothing has changed then.
+    pub(crate) fn set_found(
+        &mut self,
+        node: NodeId,
+        property: &PropertyName,
+        value: Value,
+    ) -> Result<(), DraftError> {
+        value.check()?;
+        self.write(node, property, value)
+    }
+
+    fn write(
+        &mut self,
+        node: NodeId,
+        property: &PropertyName,
+        value: Value,
+    ) -> Result<(), DraftError> {
         self.check_property(node, property)?;
+        self.push_set(node, property, value)
+    }
+
+    fn push_set(
+        &mut self,
+        node: NodeId,
+        property: &PropertyName,
+        value: Value,
+    ) -> Result<(), DraftError> {
         self.touched
             .insert((node, Item::Property(property.clone())));
         self.push(Operation::Set {
@@ -292,6 +342,7 @@ impl Draft {
         property: &PropertyName,
         delta: i64,
     ) -> Result<(), DraftError> {
+        self.check_visible(node)?;
         self.check_property(node, property)?;
         self.touched.insert((node, Item::Node));
         self.push(Operation::Inc {
@@ -384,17 +435,6 @@ impl Draft {
         (operations, real)
     }
 
-    /// What the snapshot knows of paths, if the draft has changed no child whose key begins so.
-    fn known_above(&self, prefix: &[u8]) -> Option<Known<'_>> {
-        let mut changed = self
-            .changed
-            .range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded));
-        let same = changed
-            .next()
-            .is_none_or(|(key, _)| !key.starts_with(prefix));
-        same.then(|| self.snapshot.known()).flatten()
-    }
-
     fn provisional(&self, index: u32) -> Stamp {
         Stamp {
             id: ChangeSetId {
@@ -409,40 +449,12 @@ impl Draft {
         self.provisional(u32::try_from(self.operations.len()).expect("operations are bounded"))
     }
 
-    /// Applies a checked operation to the layer of pending changes.
+    /// Adds a checked operation.
     fn push(&mut self, operation: Operation) -> Result<(), DraftError> {
         if self.operations.len() >= OPERATIONS_MAX {
             return Err(DraftError::TooManyOperations);
         }
-        let stamp = self.next_stamp();
-        let mut overlay = Overlay::new(self);
-        let mut written = BTreeMap::new();
-        if operation.is_structural() {
-            let author = Author {
-                id: stamp.id,
-                seen: Seen::Everything,
-            };
-            let mut evaluator = Evaluator {
-                overlay: &mut overlay,
-                arrivals: &mut Arrivals::default(),
-                causes: &BTreeMap::new(),
-                counters: &mut MergeCounters::default(),
-            };
-            evaluator.evaluate(&operation, stamp, &author)?;
-        } else if let Some((node, name)) = write::register(&mut overlay, &operation, stamp)? {
-            written.insert(node, BTreeMap::from([(name, BTreeSet::from([stamp]))]));
-        }
-        let nodes = overlay.written_nodes()?;
-        settle::settle(
-            &mut overlay,
-            &nodes,
-            None,
-            &mut MergeCounters::default(),
-            &written,
-        )?;
-        let changed = overlay.into_changed().into_iter();
-        self.changed
-            .extend(changed.map(|(key, change)| (key, change.now)));
+        self.absorb_newest();
         self.bytes += operation.weight();
         self.operations.push(operation);
         Ok(())

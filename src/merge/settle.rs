@@ -156,9 +156,13 @@ pub(super) fn property(
     let Some(floor) = floor(id, node) else {
         return Ok(None);
     };
+    let place = Place { node: id, name };
+    if let Some(register) = node.properties.get(name) {
+        return register::effective(view, place, register, floor);
+    }
     match view::register(view, id, node, name)? {
         None => Ok(None),
-        Some(register) => register::effective(view, Place { node: id, name }, &register, floor),
+        Some(register) => register::effective(view, place, &register, floor),
     }
 }
 
@@ -173,6 +177,7 @@ pub(super) fn settle(
 ) -> Result<Vec<Change>, ReadError> {
     let nothing = BTreeMap::new();
     let mut changes = Vec::new();
+    let mut any_moved = false;
     let none = NodeRecord::default();
     for WrittenNode { id, before, after } in nodes {
         let before = before.as_deref().unwrap_or(&none);
@@ -186,11 +191,20 @@ pub(super) fn settle(
             after,
         };
         settling.digest_structure();
-        settling.index_place()?;
+        let moved = !settling.stands_alike();
+        any_moved |= moved;
+        if moved {
+            settling.index_place()?;
+        }
         settling.properties(properties, &mut changes)?;
-        settling.structure_changes(&mut changes)?;
+        if moved && settling.digest.is_some() {
+            settling.structure_changes(&mut changes)?;
+        }
     }
-    keep_visible(overlay, &mut changes)?;
+    if digest.is_none() {
+        return Ok(Vec::new()); // a draft tells nobody
+    }
+    keep_visible(overlay, any_moved, &mut changes)?;
     changes.sort_by_key(Change::rank);
     Ok(changes)
 }
@@ -206,6 +220,14 @@ struct Settling<'p, 'a> {
 }
 
 impl Settling<'_, '_> {
+    /// Whether nothing was written of where the node is.
+    fn stands_alike(&self) -> bool {
+        let (before, after) = (self.before, self.after);
+        before.parents == after.parents
+            && before.names == after.names
+            && before.orders == after.orders
+    }
+
     fn digest_structure(&mut self) {
         let (before, after, id) = (self.before, self.after, self.id);
         let Some(sums) = self.digest.as_deref_mut() else {
@@ -351,14 +373,20 @@ pub(super) fn is_visible(view: &dyn View, node: NodeId) -> Result<bool, ReadErro
     Ok(end_now(view, node)? == End::Root)
 }
 
-/// Leaves out property changes of nodes that were not there before or are not there after.
-fn keep_visible(overlay: &Overlay<'_>, changes: &mut Vec<Change>) -> Result<(), ReadError> {
+/// Leaves out property changes of nodes that were not there before or are not there after: the same
+/// if no node has moved.
+fn keep_visible(
+    overlay: &Overlay<'_>,
+    any_moved: bool,
+    changes: &mut Vec<Change>,
+) -> Result<(), ReadError> {
     let mut visible: BTreeMap<NodeId, bool> = BTreeMap::new();
     for change in changes.iter() {
         if let Change::Property { node, .. } = change
             && !visible.contains_key(node)
         {
-            let both = is_visible(&*overlay.base(), *node)? && is_visible(overlay, *node)?;
+            let both =
+                is_visible(&*overlay.base(), *node)? && (!any_moved || is_visible(overlay, *node)?);
             visible.insert(*node, both);
         }
     }

@@ -17,49 +17,52 @@ use crate::model::{Conflict, ConflictId, Dependency, RepoId};
 /// Cloning is cheap. Held for long while much is written, it may expire
 /// ([`ReadError::Expired`]).
 #[derive(Clone)]
-pub struct Snapshot(Arc<Hold>);
-
-struct Hold {
-    state: Arc<State>,
+pub struct Snapshot {
+    /// Held, it keeps what the version needs. Let go before what follows.
     summary: Arc<Summary>,
+    state: Reading,
 }
 
-impl Drop for Hold {
+/// A state that is read.
+#[derive(Clone)]
+struct Reading(Arc<State>);
+
+impl Drop for Reading {
     fn drop(&mut self) {
-        self.state.release(self.summary.version);
+        self.0.released();
     }
 }
 
 impl Snapshot {
-    /// Takes over a registration of the summary's version among the state's readers.
     pub(super) fn new(state: Arc<State>, summary: Arc<Summary>) -> Self {
-        Self(Arc::new(Hold { state, summary }))
+        let state = Reading(state);
+        Self { summary, state }
     }
 
     /// Which repository.
     pub fn repo(&self) -> RepoId {
-        self.0.state.repo()
+        self.state().repo()
     }
 
     /// Which version of it.
     pub fn version(&self) -> Version {
-        self.0.summary.version
+        self.summary.version
     }
 
     /// The newest applied change set of each origin.
     pub fn heads(&self) -> &Heads {
-        &self.0.summary.heads
+        &self.summary.heads
     }
 
     /// What a change set that has seen this state depends on: the heads that no other head has
     /// seen, in order of origins (M2).
     pub fn frontier(&self) -> &[Dependency] {
-        &self.0.summary.meta.frontier
+        &self.summary.meta.frontier
     }
 
     /// The digest of the state. Two replicas with equal heads have equal digests.
     pub fn digest(&self) -> StateDigest {
-        let summary = &self.0.summary;
+        let summary = &self.summary;
         *summary
             .digest
             .get_or_init(|| StateDigest::of(&summary.meta.digest))
@@ -85,45 +88,33 @@ impl Snapshot {
 
     /// Whether the other one is of the same version of the same state in memory.
     pub fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0.state, &other.0.state) && self.version() == other.version()
+        Arc::ptr_eq(self.state(), other.state()) && self.version() == other.version()
     }
 
-    pub(super) fn summary(&self) -> &Summary {
-        &self.0.summary
+    fn state(&self) -> &Arc<State> {
+        &self.state.0
     }
 }
 
 impl View for Snapshot {
     fn repo(&self) -> RepoId {
-        self.0.state.repo()
+        self.state().repo()
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Record>, ReadError> {
-        self.0.state.get(key, self.version())
+        self.state().get(key, &self.summary)
     }
 
     fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Key, Record)>, ReadError> {
-        let mut records = Vec::new();
-        let mut from = from.to_vec();
-        while records.len() < limit {
-            let page = (limit - records.len()).min(512);
-            let page = self.0.state.page(&from, to, page, self.version())?;
-            records.extend(page.records);
-            match page.next {
-                Some(next) => from = next,
-                None => break,
-            }
-        }
-        records.truncate(limit);
-        Ok(records)
+        self.state().scan(from, to, limit, &self.summary)
     }
 
     fn last(&self, from: &[u8], to: &[u8]) -> Result<Option<(Key, Record)>, ReadError> {
-        self.0.state.last(from, to, self.version())
+        self.state().last(from, to, &self.summary)
     }
 
     fn known(&self) -> Option<Known<'_>> {
-        self.0.state.known(&self.0.summary)
+        self.state().known(&self.summary)
     }
 }
 

@@ -6,52 +6,47 @@
 //! it, and no longer than [`OLD_BYTES_MAX`] allows. Merging itself is [`super::pass`]'s work.
 
 mod cache;
+mod kept;
 mod layers;
+mod newest;
 mod paths;
+mod summary;
+mod versions;
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use cache::Records;
-use layers::Layers;
+use layers::{Layers, Replaced, Rows};
+use newest::Newest;
 pub use paths::Known;
 use paths::Paths;
+pub use summary::Heads;
+pub(crate) use summary::Summary;
+use versions::Versions;
 
 use super::counters::MergeCounters;
-use super::digest::StateDigest;
 use super::fault::{Fault, on};
 use super::pass::Pass;
 use super::snapshot::Snapshot;
 use super::view::{ReadError, View as _};
 use super::{History, Merged};
 use crate::codec::bytes::MalformedRecord;
-use crate::codec::record::{Head, Meta, Record};
+use crate::codec::record::{Meta, Record};
 use crate::codec::state_key::{self as key, Key};
-use crate::model::{ChangeSet, OriginId, RepoId};
+use crate::model::{ChangeSet, RepoId};
 use crate::storage::{self, Storage};
 
 /// Most bytes of replaced records kept for snapshots. Past it the oldest snapshots expire.
 pub const OLD_BYTES_MAX: usize = 64 << 20;
+/// Most of them that are kept, when no snapshot needs them any more, until the next merge.
+const OLD_BYTES_IDLE: usize = 1 << 20;
+/// What a checkpoint writes of a summary, about.
+const SUMMARY_BYTES: usize = 5_000;
 
 /// Counts merges, from 1 for what was there at opening. Not a number that replicas share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Version(pub u64);
-
-/// The applied heads of a repository, by origin.
-pub type Heads = BTreeMap<OriginId, Head>;
-
-/// What a version is besides its records.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Summary {
-    pub(crate) version: Version,
-    /// The version that last changed what paths lead to.
-    pub(crate) placement: Version,
-    pub(crate) heads: Arc<Heads>,
-    pub(crate) meta: Arc<Meta>,
-    /// The digest, once somebody has asked for it.
-    pub(crate) digest: OnceLock<StateDigest>,
-}
 
 /// The records of one repository. Any number of readers, one merge at a time.
 pub struct State {
@@ -63,15 +58,15 @@ pub struct State {
     /// As in `inner`, to be looked at without its lock.
     expired_below: AtomicU64,
     merging: Mutex<()>,
+    /// What [`State::old_bytes`] came to last.
+    old_bytes: AtomicUsize,
 }
 
 struct Inner {
     layers: Layers,
-    published: Arc<Summary>,
-    /// Versions merged and not published, oldest first.
-    waiting: VecDeque<Arc<Summary>>,
-    /// Snapshots in use, by version.
-    readers: BTreeMap<Version, usize>,
+    versions: Versions,
+    /// What the last checkpoint was taken of. A copy: the summary itself tells who reads.
+    checkpointed: Summary,
     /// Snapshots below this version have expired.
     expired_below: Version,
 }
@@ -128,27 +123,27 @@ impl State {
                 _ => return Err(wrong_kind(&key)),
             }
         }
-        let summary = Arc::new(Summary {
+        let summary = Summary {
             version: Version(1),
             placement: Version(1),
             heads: Arc::new(heads),
             meta,
             digest: OnceLock::new(),
-        });
+        };
         Ok(Arc::new(Self {
             repo,
             storage,
             inner: RwLock::new(Inner {
                 layers: Layers::default(),
-                published: summary,
-                waiting: VecDeque::new(),
-                readers: BTreeMap::new(),
+                checkpointed: summary.clone(),
+                versions: Versions::new(Arc::new(summary)),
                 expired_below: Version(0),
             }),
             cache: RwLock::new(Records::new(cache_bytes / 4 * 3)),
             paths: Paths::new(cache_bytes / 4, Version(1)),
             expired_below: AtomicU64::new(0),
             merging: Mutex::new(()),
+            old_bytes: AtomicUsize::new(0),
         }))
     }
 
@@ -170,12 +165,16 @@ impl State {
         history: &dyn History,
     ) -> Result<Merged, ReadError> {
         let _one_at_a_time = self.merging.lock().unwrap_or_else(PoisonError::into_inner);
-        let base = self.latest();
-        let outcome = Pass::new(&base, base.summary(), history).run(batch)?;
-        let version = Version(base.version().0 + 1);
+        let merged = self.read().versions.merged();
+        let base = Newest::new(self, &merged);
+        let outcome = Pass::new(&base, &merged, history).run(batch)?;
+        let version = Version(merged.version.0 + 1);
         // What is replaced is read before the lock is taken: nobody else changes it.
         let mut replaced = Vec::with_capacity(outcome.changed.len());
         for (key, change) in outcome.changed {
+            if Summary::tells(&key) {
+                continue;
+            }
             let before = match change.before {
                 Some(before) => before,
                 None => base.get(&key)?,
@@ -184,13 +183,14 @@ impl State {
                 base.get(&key)? == before,
                 "a pass knows what it replaces: {key:02x?}"
             );
-            if before != change.now {
-                replaced.push((key, before, change.now));
+            let after = change.now;
+            if before != after {
+                replaced.push(Replaced { key, before, after });
             }
         }
         let placement = match self.paths.replace(version, &replaced) {
             true => version,
-            false => base.summary().placement,
+            false => merged.placement,
         };
         let summary = Arc::new(Summary {
             version,
@@ -199,15 +199,16 @@ impl State {
             meta: outcome.meta,
             digest: OnceLock::new(),
         });
+        let snapshot = Snapshot::new(self.clone(), summary.clone());
         let mut inner = self.write();
-        {
+        if !on(Fault::CacheStale) {
             let mut cache = self.cache();
-            for (key, _, record) in replaced.iter().filter(|_| !on(Fault::CacheStale)) {
-                cache.replace(key, record.as_ref(), version);
+            for Replaced { key, after, .. } in &replaced {
+                cache.replace(key, after.as_ref(), version);
             }
         }
         inner.layers.replace(version, replaced);
-        inner.waiting.push_back(summary);
+        inner.versions.push(summary);
         inner.expire();
         self.expired_below
             .store(inner.expired_below.0, Ordering::Relaxed);
@@ -216,36 +217,26 @@ impl State {
             version,
             changes: outcome.changes,
             voided: outcome.voided,
-            snapshot: self.latest(),
+            snapshot,
         })
     }
 
     /// Lets new snapshots be taken at `version`. One that is published already changes nothing.
     pub fn publish(&self, version: Version) {
         let mut inner = self.write();
-        while inner
-            .waiting
-            .front()
-            .is_some_and(|summary| summary.version <= version)
-        {
-            inner.published = inner.waiting.pop_front().expect("there is a front");
-        }
-        inner.prune();
+        inner.versions.publish(version);
+        self.prune(&mut inner);
     }
 
     /// The state as last published.
     pub fn snapshot(self: &Arc<Self>) -> Snapshot {
-        let mut inner = self.write();
-        let summary = inner.published.clone();
-        *inner.readers.entry(summary.version).or_default() += 1;
+        let summary = self.read().versions.published();
         Snapshot::new(self.clone(), summary)
     }
 
     /// The state as last merged, whether published or not.
     pub fn latest(self: &Arc<Self>) -> Snapshot {
-        let mut inner = self.write();
-        let summary = inner.merged();
-        *inner.readers.entry(summary.version).or_default() += 1;
+        let summary = self.read().versions.merged();
         Snapshot::new(self.clone(), summary)
     }
 
@@ -256,13 +247,20 @@ impl State {
     pub fn take_checkpoint(&self) -> Option<Checkpoint> {
         let (dirty, version) = {
             let mut inner = self.write();
-            let version = inner.merged().version;
-            (inner.layers.begin_checkpoint()?, version)
+            if inner.layers.is_writing() {
+                return None;
+            }
+            let merged = inner.versions.merged();
+            for (key, record) in merged.news(self.repo, &inner.checkpointed) {
+                inner.layers.put_unread(&key, record);
+            }
+            inner.checkpointed = Summary::clone(&merged);
+            (inner.layers.begin_checkpoint()?, merged.version)
         };
         let changes = dirty
             .iter()
             .filter(|(_, record)| record.is_some() || !on(Fault::CheckpointKeepsRemoved))
-            .map(|(key, record)| (key.clone(), record.as_ref().map(Record::encode)))
+            .map(|(key, record)| (key.to_vec(), record.as_ref().map(Record::encode)))
             .collect();
         Some(Checkpoint { changes, version })
     }
@@ -282,52 +280,65 @@ impl State {
 
     /// Bytes of records that no checkpoint holds yet, about.
     pub fn dirty_bytes(&self) -> usize {
-        self.read().layers.dirty_bytes()
+        let inner = self.read();
+        let summary = match inner.versions.merged().version == inner.checkpointed.version {
+            true => 0,
+            false => SUMMARY_BYTES,
+        };
+        inner.layers.dirty_bytes() + summary
     }
 
     /// Bytes of replaced records kept for snapshots, about.
     pub fn old_bytes(&self) -> usize {
-        self.read().layers.old_bytes()
+        let mut inner = self.write();
+        self.prune(&mut inner);
+        inner.layers.old_bytes()
     }
 
     /// What merging has come to so far.
     pub fn counters(&self) -> MergeCounters {
-        MergeCounters::from_stored(&self.read().merged().meta.counters)
+        MergeCounters::from_stored(&self.read().versions.merged().meta.counters)
     }
 
     /// The applied heads as last merged.
     pub fn heads(&self) -> Arc<Heads> {
-        self.read().merged().heads.clone()
+        self.read().versions.merged().heads.clone()
     }
 
-    pub(super) fn release(&self, version: Version) {
-        let mut inner = self.write();
-        let count = inner
-            .readers
-            .get_mut(&version)
-            .expect("a snapshot is registered");
-        *count -= 1;
-        if *count == 0 {
-            inner.readers.remove(&version);
-            inner.prune();
+    /// Says that a snapshot was let go. What was kept for it goes now if it is much, or else with
+    /// the next merge.
+    pub(super) fn released(&self) {
+        if self.old_bytes.load(Ordering::Relaxed) > OLD_BYTES_IDLE {
+            self.prune(&mut self.write());
         }
     }
 
-    pub(super) fn get(&self, key: &[u8], at: Version) -> Result<Option<Record>, ReadError> {
+    /// Gives up replaced records that nobody needs any more.
+    fn prune(&self, inner: &mut Inner) {
+        let oldest = inner.versions.oldest();
+        inner.layers.prune(oldest);
+        let old_bytes = inner.layers.old_bytes();
+        self.old_bytes.store(old_bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self, key: &[u8], at: &Summary) -> Result<Option<Record>, ReadError> {
         // Most of what is read again is found here, and no merge is in the way.
-        if !self.is_expired(at)
-            && let Some(record) = self.cached().at(key, at)
+        if !self.is_expired(at.version)
+            && let Some(record) = self.cached().at(key, at.version)
         {
             return Ok(record.clone());
         }
         let inner = self.read();
-        if at < inner.expired_below {
+        if at.version < inner.expired_below {
             return Err(ReadError::Expired);
         }
+        if Summary::tells(key) {
+            return Ok(at.record(self.repo, key));
+        }
         // The read lock stays until what was found is kept, so no change can come in between.
-        if let Some(record) = inner.layers.get(key, at) {
-            if inner.merged_version() <= at {
-                self.cache().keep(key, record.clone(), at);
+        if let Some(record) = inner.layers.get(key, at.version) {
+            if inner.versions.newest() <= at.version {
+                self.cache().keep(key, record.clone(), at.version);
             }
             return Ok(record);
         }
@@ -341,20 +352,37 @@ impl State {
                 Some(Record::decode(&bytes).map_err(|source| ReadError::malformed(key, source))?)
             }
         };
-        self.cache().keep(key, record.clone(), at);
+        self.cache().keep(key, record.clone(), at.version);
         Ok(record)
     }
 
-    /// One page of records, of about `limit`.
-    pub(super) fn page(
+    /// The first `limit` records of a range, page by page.
+    pub(super) fn scan(
         &self,
         from: &[u8],
         to: &[u8],
         limit: usize,
-        at: Version,
-    ) -> Result<Page, ReadError> {
+        at: &Summary,
+    ) -> Result<Vec<(Key, Record)>, ReadError> {
+        let mut records = Vec::new();
+        let mut from = from.to_vec();
+        while records.len() < limit {
+            let page = (limit - records.len()).min(512);
+            let page = self.page(&from, to, page, at)?;
+            records.extend(page.records);
+            match page.next {
+                Some(next) => from = next,
+                None => break,
+            }
+        }
+        records.truncate(limit);
+        Ok(records)
+    }
+
+    /// One page of records, of about `limit`.
+    fn page(&self, from: &[u8], to: &[u8], limit: usize, at: &Summary) -> Result<Page, ReadError> {
         let inner = self.read();
-        if at < inner.expired_below {
+        if at.version < inner.expired_below {
             return Err(ReadError::Expired);
         }
         let rows = self.storage.scan(from, to, limit)?;
@@ -366,16 +394,17 @@ impl State {
         // What is in memory may be much more than a page.
         let end = next.as_deref().unwrap_or(to);
         if let Some(bound) = inner.layers.bound(from, end, limit) {
-            next = Some(bound.clone());
+            next = Some(bound.to_vec());
         }
         let end = next.as_deref().unwrap_or(to);
-        let mut merged: BTreeMap<Key, Option<Record>> = BTreeMap::new();
+        let mut merged = Rows::new();
         for (key, bytes) in rows.into_iter().filter(|(key, _)| key.as_slice() < end) {
             let record =
                 Record::decode(&bytes).map_err(|source| ReadError::malformed(&key, source))?;
             merged.insert(key, Some(record));
         }
-        inner.layers.overlay(from, end, at, &mut merged);
+        inner.layers.overlay(from, end, at.version, &mut merged);
+        at.overlay(self.repo, from, end, &mut merged);
         let records = merged
             .into_iter()
             .filter_map(|(key, record)| Some((key, record?)))
@@ -387,28 +416,36 @@ impl State {
         &self,
         from: &[u8],
         to: &[u8],
-        at: Version,
+        at: &Summary,
     ) -> Result<Option<(Key, Record)>, ReadError> {
         let inner = self.read();
-        if at < inner.expired_below {
+        if at.version < inner.expired_below {
             return Err(ReadError::Expired);
         }
+        let told = at.last(self.repo, from, to);
         let mut to = to.to_vec();
-        loop {
+        let found = loop {
             let below = self.storage.scan_back(from, &to, 1)?.pop();
-            let above = inner.layers.last(from, &to, at);
-            match (below, above) {
-                (None, None) => return Ok(None),
+            let above = inner.layers.last(from, &to, at.version);
+            let (key, record) = match (below, above) {
+                (None, None) => break None,
                 (Some((key, bytes)), above) if above.as_ref().is_none_or(|(a, _)| *a < key) => {
                     let record = Record::decode(&bytes)
                         .map_err(|source| ReadError::malformed(&key, source))?;
-                    return Ok(Some((key, record)));
+                    (key, Some(record))
                 }
-                (_, Some((key, Some(record)))) => return Ok(Some((key, record))),
-                (_, Some((key, None))) => to = key,
+                (_, Some(above)) => above,
                 (Some(_), None) => unreachable!("covered by the guard above"),
+            };
+            match record {
+                Some(record) if !Summary::tells(&key) => break Some((key, record)),
+                _ => to = key,
             }
-        }
+        };
+        Ok(match (found, told) {
+            (Some(found), Some(told)) if told.0 > found.0 => Some(told),
+            (found, told) => found.or(told),
+        })
     }
 
     /// What is known of paths in a version; nothing if its snapshots have expired.
@@ -439,31 +476,13 @@ impl State {
 }
 
 impl Inner {
-    fn merged(&self) -> Arc<Summary> {
-        self.waiting.back().unwrap_or(&self.published).clone()
-    }
-
-    fn merged_version(&self) -> Version {
-        self.waiting.back().unwrap_or(&self.published).version
-    }
-
-    /// Gives up replaced records that nobody needs any more.
-    fn prune(&mut self) {
-        let oldest = self
-            .readers
-            .keys()
-            .next()
-            .copied()
-            .unwrap_or(self.published.version);
-        self.layers.prune(oldest.min(self.published.version));
-    }
-
     /// Gives up replaced records that only old snapshots need, if there are too many.
     fn expire(&mut self) {
         while self.layers.old_bytes() > OLD_BYTES_MAX {
             match self.layers.oldest() {
-                Some(version) if version <= self.published.version => {
+                Some(version) if version <= self.versions.published().version => {
                     self.expired_below = self.expired_below.max(version);
+                    self.versions.expire(version);
                     self.layers.prune(version);
                 }
                 _ => break,

@@ -139,10 +139,18 @@ fn property(
         return Ok(());
     }
     let changed = Arc::make_mut(&mut record);
-    let mut register = changed
-        .properties
-        .remove(name)
-        .unwrap_or_else(Register::default);
+    if let Some(register) = changed.properties.get_mut(name) {
+        register::insert(overlay, place, register, write)?;
+        if register.weight() > INLINE_BYTES_MAX {
+            let register = std::mem::take(register);
+            changed.properties.remove(name);
+            changed.outside += 1;
+            overlay.put(outside_key, Record::Register(Arc::new(register)));
+        }
+        overlay.put_node(node, record);
+        return Ok(());
+    }
+    let mut register = Register::default();
     register::insert(overlay, place, &mut register, write)?;
     if register.weight() <= INLINE_BYTES_MAX && changed.properties.len() < INLINE_MAX {
         changed.properties.insert(name.clone(), register);

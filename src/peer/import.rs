@@ -4,6 +4,7 @@
 //! import that was interrupted goes on where it stopped when it is repeated. The file is read as a
 //! stream, and may be of any size.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use super::error::{ImportError, SessionError};
 use super::session::{Session, Target, find};
 use crate::merge::{Draft, ReadTree};
 use crate::model::json::tree::{TreeItem, TreeReader};
+use crate::model::limits::PROPERTIES_MAX;
 use crate::model::{
     ChangeSetId, NodeId, NodeName, NodePath, PathStep, PropertyName, RepoId, Value,
 };
@@ -22,6 +24,8 @@ const NODES_PER_SAVE: usize = 1_000;
 const OPERATIONS_PER_SAVE: usize = 8_192;
 /// Encoded size, in bytes, after which a save is made before the next node.
 const BYTES_PER_SAVE: usize = 512 << 10;
+/// Properties that a new node gets without its draft's counting those that it has.
+const UNCHECKED_MAX: usize = PROPERTIES_MAX / 2;
 /// Encoded size, in bytes, over which a node's properties are spread over two saves.
 const BYTES_MAX: usize = 768 << 10;
 
@@ -56,8 +60,15 @@ pub struct ImportFailure {
 struct Open {
     node: NodeId,
     path: NodePath,
-    /// The save under way adds it, so nothing is below it that did not come from the file.
-    is_new: bool,
+    /// If the save under way adds it, so that nothing is below it that did not come from the file.
+    new: Option<New>,
+}
+
+/// What a node has so far that the save under way adds.
+#[derive(Default)]
+struct New {
+    children: BTreeSet<NodeName>,
+    properties: usize,
 }
 
 /// An import under way.
@@ -172,24 +183,37 @@ impl<'a> Import<'a> {
         self.open.push(Open {
             node,
             path,
-            is_new: false,
+            new: None,
         });
         Ok(())
     }
 
     fn enter(&mut self, name: &NodeName, path: &NodePath) -> Result<(), SessionError> {
-        let (parent, parent_is_new) = (self.top().node, self.top().is_new);
-        let found = match parent_is_new {
-            true => None,
-            false => self.session.resolve(path)?,
+        let top = self
+            .open
+            .last_mut()
+            .expect("a node is open until the tree ends");
+        let parent = top.node;
+        // Names that are written in two ways can come twice: that is for the draft to refuse.
+        let is_first = match &mut top.new {
+            Some(new) => Some(new.children.insert(name.clone())),
+            None => None,
         };
+        let found = match is_first {
+            Some(_) => None,
+            None => self.session.resolve(path)?,
+        };
+        let draft = self.session.draft_mut();
         let node = match found {
             Some(node) => {
                 self.counted.nodes_found += 1;
                 node
             }
             None => {
-                let node = self.session.draft_mut().add(parent, name)?;
+                let node = match is_first {
+                    Some(true) => draft.add_in_new(parent, name, path.steps().len())?,
+                    _ => draft.add(parent, name)?,
+                };
                 self.counted.nodes_added += 1;
                 self.counted.resumed_at.get_or_insert_with(|| path.clone());
                 node
@@ -199,18 +223,30 @@ impl<'a> Import<'a> {
         self.open.push(Open {
             node,
             path: path.clone(),
-            is_new: found.is_none(),
+            new: found.is_none().then(New::default),
         });
         Ok(())
     }
 
     fn property(&mut self, name: &PropertyName, value: &Value) -> Result<(), SessionError> {
-        let (node, is_new) = (self.top().node, self.top().is_new);
-        if !is_new && self.session.property(node, name)?.as_ref() == Some(value) {
-            self.counted.properties_same += 1;
-            return Ok(());
+        let top = self
+            .open
+            .last_mut()
+            .expect("a node is open until the tree ends");
+        let node = top.node;
+        let draft = self.session.draft_mut();
+        match &mut top.new {
+            Some(new) if new.properties < UNCHECKED_MAX => {
+                new.properties += 1;
+                draft.set_in_new(node, name, value.clone())?;
+            }
+            Some(_) => draft.set(node, name, value.clone())?,
+            None if draft.property(node, name)?.as_ref() == Some(value) => {
+                self.counted.properties_same += 1;
+                return Ok(());
+            }
+            None => draft.set(node, name, value.clone())?,
         }
-        self.session.draft_mut().set(node, name, value.clone())?;
         self.counted.properties_set += 1;
         Ok(())
     }
@@ -230,7 +266,7 @@ impl<'a> Import<'a> {
         // Only now: the next save stands on the state that has this one.
         self.session = begin(self.core, self.repo);
         // And others may have added to what this one has made.
-        self.open.iter_mut().for_each(|open| open.is_new = false);
+        self.open.iter_mut().for_each(|open| open.new = None);
         self.counted.ids.push(receipt.id);
         self.saved = self.counted.clone();
         self.nodes = 0;

@@ -249,7 +249,7 @@ impl Session {
     ) -> Result<(), SessionError> {
         let node = find(&self.draft, &target)?;
         let name = PropertyName::new(name)?;
-        Ok(self.draft.set(node, &name, value.into())?)
+        Ok(self.draft.set_found(node, &name, value.into())?)
     }
 
     /// Takes a property's value away.

@@ -119,7 +119,7 @@ impl Replica {
     pub(super) fn deliver(
         &mut self,
         version: Version,
-        mut event: CommitEvent,
+        event: CommitEvent,
         mut saved: Option<(Ticket, Receipt)>,
     ) {
         if fault::on(Fault::AcknowledgedBeforeCommit)
@@ -135,24 +135,23 @@ impl Replica {
         let at_once = self.config.durability == Durability::Relaxed
             && told
             && self.on_their_way() < RELAXED_AHEAD_BYTES;
-        if at_once {
-            event.durable = false;
-        }
-        let delivery = Delivery {
+        let mut delivery = Delivery {
             version,
             event,
             saved,
         };
         if at_once {
+            delivery.event.durable = false;
+            self.repo(delivery.event.repo).state.publish(version);
             self.tell(delivery);
         } else {
             self.batch.deliveries.push(delivery);
         }
     }
 
+    /// Puts out what follows of a merge whose version has been published.
     fn tell(&mut self, delivery: Delivery) {
         let repo = delivery.event.repo;
-        self.repo(repo).state.publish(delivery.version);
         if let Some((ticket, receipt)) = delivery.saved {
             self.put(Output::Saved { ticket, receipt });
         }
@@ -318,6 +317,10 @@ impl Replica {
                     seal: entry.seal,
                 });
             }
+        }
+        let merged = batch.deliveries.iter().map(|d| (d.event.repo, d.version));
+        for (repo, version) in merged.collect::<BTreeMap<_, _>>() {
+            self.repo(repo).state.publish(version);
         }
         for delivery in batch.deliveries {
             self.tell(delivery);

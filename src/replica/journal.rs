@@ -4,7 +4,7 @@
 //! are kept decoded, within a bound.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::ends::{Ends, within};
@@ -291,7 +291,8 @@ impl History for Journal {
 /// The change sets read last.
 #[derive(Default)]
 struct Cache {
-    entries: BTreeMap<Place, CacheEntry>,
+    /// Only looked things up in.
+    entries: HashMap<Place, CacheEntry>,
     /// The places of all entries; the hand of the clock algorithm is at the front.
     ring: VecDeque<Place>,
     bytes: usize,

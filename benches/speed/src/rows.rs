@@ -2,6 +2,9 @@
 
 mod daemons;
 mod disk;
+mod http;
+mod import;
+mod ingest;
 mod late;
 mod memory;
 mod opening;
@@ -28,6 +31,9 @@ pub(crate) const PARTS: &[(&str, Part)] =
 pub(crate) const ALL: &[(&str, Measurement)] = &[
     ("saves-relaxed", saves::relaxed),
     ("saves-sync", saves::sync),
+    ("saves-http", http::relaxed),
+    ("import", import::import),
+    ("ingest", ingest::ingest),
     ("reads-cached", reads::cached),
     ("reads-first", reads_cold::first),
     ("reads-beside-saves", reads::beside_saves),

@@ -42,7 +42,7 @@ pub(super) fn derive(
         };
         for (name, stamps) in properties {
             let place = Place { node: *id, name };
-            let register = find(overlay, place, &record)?;
+            let register = view::register(overlay, *id, &record, name)?;
             let register = register.as_deref();
             let (at, writes) = affected(overlay, place, register, stamps)?;
             for at in at {
@@ -111,19 +111,6 @@ fn floors(node: &NodeRecord) -> impl Iterator<Item = Stamp> + '_ {
         .into_iter()
         .chain(come_back)
         .map(|write| write.stamp)
-}
-
-/// A property's register, without copying it where that can be helped.
-fn find<'r>(
-    view: &dyn View,
-    place: Place<'_>,
-    record: &'r NodeRecord,
-) -> Result<Option<Cow<'r, Register>>, ReadError> {
-    if let Some(register) = record.properties.get(place.name) {
-        return Ok(Some(Cow::Borrowed(register)));
-    }
-    let register = view::register(view, place.node, record, place.name)?;
-    Ok(register.map(|register| Cow::Owned(Register::clone(&register))))
 }
 
 /// Which writes have to be looked at again when those at `stamps` have come or gone; and all

@@ -63,12 +63,12 @@ impl Draft {
         Ok(())
     }
 
+    /// Whether a visible node may have this property.
     pub(super) fn check_property(
         &self,
         node: NodeId,
         property: &PropertyName,
     ) -> Result<(), DraftError> {
-        self.check_visible(node)?;
         let Some(record) = view::node(self, node)? else {
             return Ok(());
         };

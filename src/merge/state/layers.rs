@@ -1,16 +1,77 @@
 //! Changed records: those that no checkpoint has taken yet, those that one is writing, and what
 //! they replaced for the sake of older versions.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque, btree_set};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use super::Version;
+use super::kept::Kept;
 use crate::codec::record::Record;
 use crate::codec::state_key::Key;
 use crate::merge::fault::{Fault, on};
 
-pub(super) type Changes = BTreeMap<Key, Option<Record>>;
+/// What a range of records is put together from.
+pub(super) type Rows = BTreeMap<Key, Option<Record>>;
+
+/// Changed records: found by a hash of the key, gone through by its order.
+#[derive(Default)]
+pub(super) struct Changes {
+    records: HashMap<Kept, Changed>,
+    keys: BTreeSet<Kept>,
+}
+
+/// A changed record.
+pub(super) struct Changed {
+    /// Nothing if it is gone.
+    pub(super) record: Option<Record>,
+    weight: usize,
+}
+
+impl Changed {
+    fn new(key: &[u8], record: Option<Record>) -> Self {
+        let weight = 64 + key.len() + record.as_ref().map_or(0, Record::weight);
+        Self { record, weight }
+    }
+}
+
+impl Changes {
+    fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    fn insert(&mut self, key: Kept, changed: Changed) {
+        self.keys.insert(key.clone());
+        self.records.insert(key, changed);
+    }
+
+    /// The keys of a range, in order.
+    fn keys(&self, from: &[u8], to: &[u8]) -> btree_set::Range<'_, Kept> {
+        self.keys.range::<[u8], _>(bounds(from, to))
+    }
+
+    fn rows(&self, from: &[u8], to: &[u8]) -> impl Iterator<Item = (Key, Option<Record>)> {
+        self.keys(from, to)
+            .map(|key| (key.to_vec(), self.records[key].record.clone()))
+    }
+
+    /// All of them, in order of keys.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Kept, &Option<Record>)> {
+        self.keys.iter().map(|key| (key, &self.records[key].record))
+    }
+}
+
+fn bounds<'a>(from: &'a [u8], to: &'a [u8]) -> (Bound<&'a [u8]>, Bound<&'a [u8]>) {
+    // An empty range, not a panic, when the bounds are the wrong way round.
+    (Bound::Included(from), Bound::Excluded(to.max(from)))
+}
+
+/// A key with its record before and after.
+pub(super) struct Replaced {
+    pub(super) key: Key,
+    pub(super) before: Option<Record>,
+    pub(super) after: Option<Record>,
+}
 
 #[derive(Default)]
 pub(super) struct Layers {
@@ -19,24 +80,10 @@ pub(super) struct Layers {
     writing: Option<Arc<Changes>>,
     writing_bytes: usize,
     /// For each key what it was before a version, in order of versions.
-    old: BTreeMap<Key, Vec<(Version, Option<Record>)>>,
+    old: BTreeMap<Kept, Vec<(Version, Changed)>>,
     /// The keys replaced by each version, oldest first.
-    replaced: VecDeque<(Version, Vec<Key>)>,
+    replaced: VecDeque<(Version, Vec<Kept>)>,
     old_bytes: usize,
-}
-
-fn weight(key: &Key, record: Option<&Record>) -> usize {
-    64 + key.len() + record.map_or(0, Record::weight)
-}
-
-fn range<'a, T>(
-    map: &'a BTreeMap<Key, T>,
-    from: &[u8],
-    to: &[u8],
-) -> std::collections::btree_map::Range<'a, Key, T> {
-    // An empty range, not a panic, when the bounds are the wrong way round.
-    let to = if from > to { from } else { to };
-    map.range::<[u8], _>((Bound::Included(from), Bound::Excluded(to)))
 }
 
 impl Layers {
@@ -45,52 +92,53 @@ impl Layers {
         let newest = self.replaced.back().is_none_or(|(newest, _)| *newest <= at);
         if !newest
             && let Some(versions) = self.old.get(key)
-            && let Some((_, record)) = versions.iter().find(|(version, _)| *version > at)
+            && let Some((_, old)) = versions.iter().find(|(version, _)| *version > at)
             && !on(Fault::SnapshotMoves)
         {
-            return Some(record.clone());
+            return Some(old.record.clone());
         }
         if on(Fault::CheckpointHidesNewer)
-            && let Some(record) = self.writing.as_ref().and_then(|w| w.get(key))
+            && let Some(written) = self.writing.as_ref().and_then(|w| w.records.get(key))
         {
-            return Some(record.clone());
+            return Some(written.record.clone());
         }
-        if let Some(record) = self.dirty.get(key) {
-            return Some(record.clone());
+        if let Some(changed) = self.dirty.records.get(key) {
+            return Some(changed.record.clone());
         }
-        self.writing.as_ref()?.get(key).cloned()
+        Some(self.writing.as_ref()?.records.get(key)?.record.clone())
     }
 
     /// Puts what the layers know of a range at a version over what the store has.
-    pub(super) fn overlay(&self, from: &[u8], to: &[u8], at: Version, rows: &mut Changes) {
+    pub(super) fn overlay(&self, from: &[u8], to: &[u8], at: Version, rows: &mut Rows) {
         if let Some(writing) = &self.writing {
-            rows.extend(range(writing, from, to).map(|(key, r)| (key.clone(), r.clone())));
+            rows.extend(writing.rows(from, to));
         }
-        rows.extend(range(&self.dirty, from, to).map(|(key, r)| (key.clone(), r.clone())));
+        rows.extend(self.dirty.rows(from, to));
         if let Some(writing) = self
             .writing
             .as_ref()
             .filter(|_| on(Fault::CheckpointHidesNewer))
         {
-            rows.extend(range(writing, from, to).map(|(key, r)| (key.clone(), r.clone())));
+            rows.extend(writing.rows(from, to));
         }
-        for (key, versions) in range(&self.old, from, to) {
-            if let Some((_, record)) = versions.iter().find(|(version, _)| *version > at) {
-                rows.insert(key.clone(), record.clone());
+        for (key, versions) in self.old.range::<[u8], _>(bounds(from, to)) {
+            if let Some((_, old)) = versions.iter().find(|(version, _)| *version > at) {
+                rows.insert(key.to_vec(), old.record.clone());
             }
         }
     }
 
     /// A key within a range before which each layer has at most `limit` of the range's keys; nothing
     /// if none has more in all of it.
-    pub(super) fn bound(&self, from: &[u8], to: &[u8], limit: usize) -> Option<&Key> {
+    pub(super) fn bound(&self, from: &[u8], to: &[u8], limit: usize) -> Option<&[u8]> {
         let writing = self.writing.as_ref();
+        let mut old = self.old.range::<[u8], _>(bounds(from, to));
         let bounds = [
-            writing.and_then(|writing| range(writing, from, to).nth(limit).map(|(key, _)| key)),
-            range(&self.dirty, from, to).nth(limit).map(|(key, _)| key),
-            range(&self.old, from, to).nth(limit).map(|(key, _)| key),
+            writing.and_then(|writing| writing.keys(from, to).nth(limit)),
+            self.dirty.keys(from, to).nth(limit),
+            old.nth(limit).map(|(key, _)| key),
         ];
-        bounds.into_iter().flatten().min()
+        bounds.into_iter().flatten().min().map(|key| &**key)
     }
 
     /// The last key of a range that a layer knows at a version, and its record.
@@ -102,17 +150,14 @@ impl Layers {
     ) -> Option<(Key, Option<Record>)> {
         let mut to = to.to_vec();
         loop {
-            let writing = self
-                .writing
-                .as_ref()
-                .and_then(|w| range(w, from, &to).next_back());
-            let dirty = range(&self.dirty, from, &to).next_back();
-            let old = range(&self.old, from, &to).next_back().map(|(key, _)| key);
-            let key = writing
-                .map(|(k, _)| k)
-                .max(dirty.map(|(k, _)| k))
-                .max(old)?
-                .clone();
+            let writing = self.writing.as_ref();
+            let mut old = self.old.range::<[u8], _>(bounds(from, &to));
+            let last = [
+                writing.and_then(|writing| writing.keys(from, &to).next_back()),
+                self.dirty.keys(from, &to).next_back(),
+                old.next_back().map(|(key, _)| key),
+            ];
+            let key = last.into_iter().flatten().max()?.to_vec();
             match self.get(&key, at) {
                 Some(record) => return Some((key, record)),
                 // Replaced only for older versions than this: the store has it as it is now.
@@ -129,26 +174,51 @@ impl Layers {
         self.old_bytes
     }
 
-    /// Makes `version` of these changes: key, what was there, what is there now.
-    pub(super) fn replace(
-        &mut self,
-        version: Version,
-        changes: Vec<(Key, Option<Record>, Option<Record>)>,
-    ) {
+    /// Makes `version` of these changes.
+    pub(super) fn replace(&mut self, version: Version, changes: Vec<Replaced>) {
         let mut keys = Vec::with_capacity(changes.len());
-        for (key, before, record) in changes {
-            self.old_bytes += weight(&key, before.as_ref());
-            self.old
-                .entry(key.clone())
-                .or_default()
-                .push((version, before));
-            self.dirty_bytes += weight(&key, record.as_ref());
-            if let Some(former) = self.dirty.insert(key.clone(), record) {
-                self.dirty_bytes -= weight(&key, former.as_ref());
+        for change in changes {
+            let key = Kept::from(change.key.as_slice());
+            let after = Changed::new(&key, change.after);
+            self.dirty_bytes += after.weight;
+            let before = match self.dirty.records.get_mut(&*key) {
+                Some(dirty) => {
+                    let before = std::mem::replace(dirty, after);
+                    self.dirty_bytes -= before.weight;
+                    before
+                }
+                None => {
+                    self.dirty.insert(key.clone(), after);
+                    Changed::new(&key, change.before)
+                }
+            };
+            self.old_bytes += before.weight;
+            match self.old.get_mut(&key) {
+                Some(versions) => versions.push((version, before)),
+                None => {
+                    self.old.insert(key.clone(), vec![(version, before)]);
+                }
             }
             keys.push(key);
         }
         self.replaced.push_back((version, keys));
+    }
+
+    /// Adds a record to those that the next checkpoint writes. Nobody reads it here.
+    pub(super) fn put_unread(&mut self, key: &[u8], record: Record) {
+        let key = Kept::from(key);
+        let changed = Changed::new(&key, Some(record));
+        self.dirty_bytes += changed.weight;
+        if let Some(former) = self.dirty.records.get_mut(&*key) {
+            self.dirty_bytes -= std::mem::replace(former, changed).weight;
+        } else {
+            self.dirty.insert(key, changed);
+        }
+    }
+
+    /// Whether a checkpoint is being written.
+    pub(super) fn is_writing(&self) -> bool {
+        self.writing.is_some()
     }
 
     /// The oldest version of which replaced records are kept.
@@ -169,19 +239,19 @@ impl Layers {
                     .old
                     .get_mut(&key)
                     .expect("a replaced key has old versions");
-                let (of, record) = versions.remove(0);
+                let (of, old) = versions.remove(0);
                 assert_eq!(of, version, "old versions are forgotten in order");
                 if versions.is_empty() {
                     self.old.remove(&key);
                 }
-                self.old_bytes -= weight(&key, record.as_ref());
+                self.old_bytes -= old.weight;
             }
         }
     }
 
     /// Takes the dirty records to write them; nothing if there are none or some are being written.
     pub(super) fn begin_checkpoint(&mut self) -> Option<Arc<Changes>> {
-        if self.writing.is_some() || self.dirty.is_empty() {
+        if self.is_writing() || self.dirty.is_empty() {
             return None;
         }
         let writing = Arc::new(std::mem::take(&mut self.dirty));

@@ -16,6 +16,7 @@ use std::sync::{PoisonError, RwLock};
 
 use super::Version;
 use super::cache::{Cache, ENTRY_BYTES};
+use super::layers::Replaced;
 use crate::codec::record::Record;
 use crate::codec::state_key as key;
 use crate::merge::fault::{Fault, on};
@@ -98,16 +99,14 @@ impl Paths {
 
     /// Forgets what a merge has changed. The version that it made must not be readable yet.
     ///
-    /// Given are the changed records: key, what was there, what is there now. True if they change
-    /// what paths lead to: then `version` is a placement of its own.
-    pub(super) fn replace(
-        &self,
-        version: Version,
-        changes: &[(key::Key, Option<Record>, Option<Record>)],
-    ) -> bool {
+    /// True if the changes are such that paths lead elsewhere: then `version` is a placement of its
+    /// own.
+    pub(super) fn replace(&self, version: Version, changes: &[Replaced]) -> bool {
         let mut children = changes
             .iter()
-            .filter_map(|(key, before, after)| Some((key::parent_of(key)?, before, after)))
+            .filter_map(|change| {
+                Some((key::parent_of(&change.key)?, &change.before, &change.after))
+            })
             .peekable();
         if children.peek().is_none() || on(Fault::PathsStale) {
             return false;

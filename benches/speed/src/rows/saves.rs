@@ -37,6 +37,17 @@ pub(crate) fn sync(settings: &Settings) {
     }
 }
 
+/// Local saves a second, as the rows here measure them.
+pub(super) fn local(
+    settings: &Settings,
+    durability: Durability,
+    callers: usize,
+    nodes: usize,
+) -> f64 {
+    let (rate, _) = scene::runtime().block_on(rate(settings, durability, callers, nodes));
+    rate
+}
+
 fn measure(
     settings: &Settings,
     what: &str,
