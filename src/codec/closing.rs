@@ -204,7 +204,7 @@ pub(crate) mod tests {
         let closing = sample();
         let bytes = encode(&closing);
         let expected = [
-            "930104c49a9501c420",
+            "930104c49c9501c420",
             &"03".repeat(32),
             "cf010203040506070892",
             &["93c410", &"05".repeat(16), "0001"].concat(),
@@ -225,9 +225,11 @@ pub(crate) mod tests {
             &[&"04".repeat(16), "0000000000000007000000000000012c"].concat(),
         ];
         assert_eq!(hex(&text), expected.concat());
+        let nonce = blake3::hash(&[b"leveret again 1\0".as_slice(), &bytes].concat());
+        assert_eq!(closing.nonce(), nonce.as_bytes()[..16]);
         assert_eq!(
-            closing.again().to_string(),
-            "a9f48fae3ed48ac6ce8bea30fba85fd4"
+            closing.again(),
+            Birth::origin(&closing.key, &closing.nonce())
         );
     }
 

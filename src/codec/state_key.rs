@@ -112,6 +112,11 @@ pub fn node_of(key: &[u8]) -> Option<NodeId> {
     }
 }
 
+/// Whether it is an `n` or a `p` key: of what people read of a node.
+pub fn is_of_node(key: &[u8]) -> bool {
+    matches!(key.first(), Some(b'n' | b'p'))
+}
+
 /// `p`
 pub fn property(repo: RepoId, node: NodeId, name: &PropertyName) -> Key {
     let mut key = properties(repo, node);

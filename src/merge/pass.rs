@@ -284,7 +284,11 @@ impl<'a> Pass<'a> {
             if on(Fault::SkippedForGood) && self.was_skipped(operation, stamp)? {
                 continue;
             }
-            if former.is_some()
+            let alone = former.as_ref().is_some_and(|former| {
+                of_operation(&former.others, stamp).is_none()
+                    && of_operation(&former.unknown, stamp).is_none()
+            });
+            if alone
                 && !set.all_or_nothing
                 && needs_its_place
                 && self.evaluator().stays(operation, stamp, &author)?

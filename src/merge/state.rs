@@ -87,8 +87,8 @@ pub(super) struct Page {
 }
 
 impl State {
-    /// Opens what the store holds of a repository; `cache_bytes` bounds the records kept for reading again, and
-    /// what paths lead to, which is a quarter of it.
+    /// Opens what the store holds of a repository; `cache_bytes` bounds the records kept for reading
+    /// again, and what paths lead to, which is a quarter of it.
     ///
     /// # Errors
     /// If it can not be read.
@@ -335,9 +335,10 @@ impl State {
         if Summary::tells(key) {
             return Ok(at.record(self.repo, key));
         }
-        // The read lock stays until what was found is kept, so no change can come in between.
+        // The read lock stays until what was found is kept, so no change can come in between. Of what
+        // has changed lately only that is kept which people read; the rest is for merging.
         if let Some(record) = inner.layers.get(key, at.version) {
-            if inner.versions.newest() <= at.version {
+            if key::is_of_node(key) && inner.versions.newest() <= at.version {
                 self.cache().keep(key, record.clone(), at.version);
             }
             return Ok(record);

@@ -15,7 +15,7 @@ use crate::replica::{ClosedOrigin, Repair, RepairError};
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// How often others are waited for.
-const PATIENCE: u32 = 150;
+const PATIENCE: u32 = 500;
 
 /// What a repair has done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -37,13 +37,25 @@ const WAITED_OUT_MS: u64 = 60_000;
 /// For how long the word counts that the clock is right, in milliseconds.
 const WORD_MS: u64 = 3_600_000;
 
-/// What a clock is worth by which something is far in the future.
+/// What the clock is worth with which a replica is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Weighed {
-    /// It is right: what is later than this is from the future.
+    /// Nothing that was applied is far in the future by it. What is later than this is held.
+    Usual(Time),
+    /// It was far ahead, and is right: what is later than this is from the future.
     Right(Time),
-    /// It may be wrong.
-    Doubtful,
+    /// Something that was applied is far in the future by it, and it may be wrong. All that was applied
+    /// is up to this.
+    Doubtful(Time),
+}
+
+impl Weighed {
+    /// What is later than this the replica has not reached in an earlier life.
+    pub(super) fn reached(self) -> Time {
+        match self {
+            Self::Usual(time) | Self::Right(time) | Self::Doubtful(time) => time,
+        }
+    }
 }
 
 /// An origin that was closed, and what becomes of it.
@@ -149,12 +161,42 @@ fn beginning(
 /// What is applied of each origin of a repository, and when it was made.
 type Applied = BTreeMap<OriginId, Time>;
 
-/// Whether the clock is believed. Of what others have made only what is applied counts: the rest may
-/// be from somebody else's wrong clock.
+/// Whether the journal has something of an origin that is later than `late`, and not later than what
+/// the clock had reached: so it was applied, or would have been.
+fn was_reached(
+    reader: &JournalReader,
+    origin: OriginId,
+    end: Option<Sequence>,
+    (late, reached): (Time, Time),
+) -> Result<bool, StorageError> {
+    let time_at = |at| {
+        let set = reader.change_set(origin, at)?;
+        set.map(|set| set.id.time)
+            .ok_or_else(|| lacking(origin, at))
+    };
+    let next = reader
+        .last(origin)
+        .map(|tip| end.map_or(tip, |end| end.min(tip)))
+        .and_then(|tip| Ok((tip, last_before(tip, Time(late.0 + 1), time_at)?.next())));
+    match next {
+        Ok((tip, next)) if next > tip => Ok(false),
+        Ok((_, next)) => Ok(time_at(next)? <= reached),
+        // Nothing can be told by what can not be read.
+        Err(StorageError::Damaged(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn lacking(origin: OriginId, at: Sequence) -> StorageError {
+    StorageError::Damaged(format!("change set {at} of origin {origin} is missing"))
+}
+
+/// Whether the clock is believed, up to which an earlier one had reached a time. Of what others have
+/// made only what was applied counts: the rest may be from somebody else's wrong clock.
 fn is_believed(
     own: PublicKey,
-    limit: Time,
-    late: Time,
+    (limit, late): (Time, Time),
+    reached: Time,
     repos: &[(JournalReader, Applied)],
 ) -> Result<bool, StorageError> {
     let mut has_older = false;
@@ -170,33 +212,41 @@ fn is_believed(
         }
     }
     for (reader, _) in repos {
+        let ends = ends::recall(reader.storage(), reader.repo())?;
         for origin in reader.origins()? {
-            has_older =
-                has_older || beginning(reader, origin)?.is_some_and(|(_, began)| began <= limit);
-            if has_older {
-                return Ok(true);
+            let Some((author, began)) = beginning(reader, origin)? else {
+                continue;
+            };
+            has_older |= began <= limit;
+            let end = ends.get(&origin).copied();
+            if author != own && was_reached(reader, origin, end, (late, reached))? {
+                return Ok(false);
             }
         }
     }
     Ok(has_older)
 }
 
-/// Weighs the clock before a replica is opened on a store; nothing if all is as it should be.
+/// Weighs the clock before a replica is opened on a store.
 pub(super) fn weigh(
     config: &ReplicaConfig,
     own: PublicKey,
     storage: &Arc<dyn Storage>,
     now: Time,
-) -> Result<Option<Weighed>, ReadError> {
+) -> Result<Weighed, ReadError> {
     let word = has_word(storage.as_ref(), now)?;
     let (limit, late) = bounds(config, now, word);
     let bytes = storage.get(&key::clock())?;
     let bound = bytes.and_then(|bytes| mark::decode_clock(&bytes).ok());
-    if bound.is_none_or(|bound| bound <= late) || fault::on(Fault::FutureKept) {
-        return Ok(None);
+    // All that was given out or taken over is up to the bound.
+    let Some(bound) = bound.filter(|bound| *bound > late) else {
+        return Ok(Weighed::Usual(late));
+    };
+    if fault::on(Fault::FutureKept) {
+        return Ok(Weighed::Doubtful(bound));
     }
     if word {
-        return Ok(Some(Weighed::Right(limit)));
+        return Ok(Weighed::Right(limit));
     }
     let mut repos = Vec::new();
     for id in RepoId::ALL {
@@ -204,10 +254,10 @@ pub(super) fn weigh(
         let applied = heads.iter().map(|(origin, head)| (*origin, head.time));
         repos.push((JournalReader::new(id, storage.clone()), applied.collect()));
     }
-    Ok(Some(match is_believed(own, limit, late, &repos)? {
+    Ok(match is_believed(own, (limit, late), bound, &repos)? {
         true => Weighed::Right(limit),
-        false => Weighed::Doubtful,
-    }))
+        false => Weighed::Doubtful(bound),
+    })
 }
 
 /// Makes a stored state again that has applied what is later than `limit`.
@@ -226,9 +276,8 @@ pub(super) fn give_up_future(
     for (origin, head) in heads.iter().filter(|(_, head)| head.time > limit) {
         let last = last_before(head.sequence, Time(limit.0 + 1), |at| {
             let set = reader.change_set(*origin, at)?;
-            set.map(|set| set.id.time).ok_or_else(|| {
-                StorageError::Damaged(format!("change set {at} of origin {origin} is missing"))
-            })
+            set.map(|set| set.id.time)
+                .ok_or_else(|| lacking(*origin, at))
         })?;
         cut.insert(*origin, last);
     }
@@ -237,11 +286,10 @@ pub(super) fn give_up_future(
 }
 
 impl Clock {
-    /// As [`Clock::resume`], unless a clock that is believed says that it is from the future.
-    pub(super) fn resume_below(&mut self, time: Time, weighed: Option<Weighed>) {
-        match weighed {
-            Some(Weighed::Right(limit)) if time > limit => {}
-            _ => self.resume(time),
+    /// As [`Clock::resume`], unless the replica has not reached that.
+    pub(super) fn resume_reached(&mut self, time: Time, weighed: Weighed) {
+        if time <= weighed.reached() {
+            self.resume(time);
         }
     }
 }
@@ -263,7 +311,8 @@ impl Replica {
             (repo.journal.reader().clone(), applied.collect())
         });
         let repos: Vec<_> = repos.collect();
-        match is_believed(self.identity.public(), limit, late, &repos) {
+        let own = self.identity.public();
+        match is_believed(own, (limit, late), self.clock.last(), &repos) {
             Ok(true) => self.stop_for_clock(now),
             Ok(false) => self.doubt(now),
             Err(error) => self.fail(error),

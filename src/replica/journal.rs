@@ -117,6 +117,15 @@ impl JournalReader {
         Ok(origins)
     }
 
+    /// The last number that an origin has a record of; 0 if it has none.
+    pub(super) fn last(&self, origin: OriginId) -> Result<Sequence, StorageError> {
+        let from = key::journal(self.repo, origin, Sequence(0));
+        let to = key::journal_end(self.repo, origin);
+        let last = self.storage.scan_back(&from, &to, 1)?;
+        let last = last.first().and_then(|(key, _)| key::parse_journal(key));
+        Ok(last.map_or(Sequence(0), |(_, sequence)| sequence))
+    }
+
     /// The raw records after a number, in order, with their numbers: at most `limit`.
     pub(super) fn page(
         &self,

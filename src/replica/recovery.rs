@@ -142,12 +142,12 @@ impl Replica {
             replica.open_repo(id, &storage, weighed)?;
         }
         match weighed {
-            Some(Weighed::Doubtful) => replica.doubt(now),
-            Some(Weighed::Right(limit)) => {
+            Weighed::Doubtful(_) => replica.doubt(now),
+            Weighed::Right(limit) => {
                 let bound = mark::encode_clock(limit);
                 replica.batch.notes.insert(key::clock(), bound);
             }
-            None => {}
+            Weighed::Usual(_) => {}
         }
         replica.resume_again(storage.as_ref())?;
         if fault::on(Fault::SequenceReused) {
@@ -204,15 +204,11 @@ impl Replica {
     }
 
     /// Reads the bound of the clock and the keys of members.
-    fn recall_notes(
-        &mut self,
-        storage: &dyn Storage,
-        weighed: Option<Weighed>,
-    ) -> Result<(), OpenError> {
+    fn recall_notes(&mut self, storage: &dyn Storage, weighed: Weighed) -> Result<(), OpenError> {
         if let Some(bytes) = storage.get(&key::clock())?
             && let Ok(bound) = mark::decode_clock(&bytes)
         {
-            self.clock.resume_below(bound, weighed);
+            self.clock.resume_reached(bound, weighed);
         }
         self.membership.learn(self.config.founder.key);
         let (from, to) = key::members();
@@ -228,11 +224,11 @@ impl Replica {
         &mut self,
         id: RepoId,
         storage: &Arc<dyn Storage>,
-        weighed: Option<Weighed>,
+        weighed: Weighed,
     ) -> Result<(), OpenError> {
         let cache_bytes = self.config.cache_bytes_of(id);
         ends::give_up_lost(id, storage, cache_bytes)?;
-        if let Some(Weighed::Right(limit)) = weighed {
+        if let Weighed::Right(limit) = weighed {
             ahead::give_up_future(id, storage, cache_bytes, limit)?;
         }
         let closings = closing::recall(storage.as_ref(), id)?;
@@ -264,7 +260,7 @@ impl Replica {
                     sequence: head.sequence,
                     time: head.time,
                 });
-            self.clock.resume_below(applied.time, weighed);
+            self.clock.resume_reached(applied.time, weighed);
             let end = ends.get(&origin).copied();
             let Some(mut found) = find_stream(&mut repo, origin, applied, end, own_key)? else {
                 let reason = "its first record is missing or damaged".to_owned();
@@ -286,7 +282,7 @@ impl Replica {
             }
             if found.stream.key == own_key {
                 // What this replica has made is not from the future to it, unless its clock was wrong.
-                self.clock.resume_below(found.newest, weighed);
+                self.clock.resume_reached(found.newest, weighed);
                 if found.stream.tip.time > newest_own {
                     newest_own = found.stream.tip.time;
                     repo.predecessor = Some(predecessor(origin, found.stream.tip));

@@ -158,3 +158,55 @@ fn order_keys_grow_until_they_are_refused_and_never_past_what_a_store_takes() {
     }
     engine.write(engine.state.take_checkpoint().unwrap());
 }
+
+/// What a removal costs whose author had not seen so many moves elsewhere.
+fn removal_unseen(moves: u64) -> (u64, u64) {
+    let log = Log::default();
+    let (here, there) = (Engine::new(log.clone()), Engine::new(log));
+    let lines: Vec<String> = ["/top", "/top/a", "/top/b", "/c", "/d"]
+        .iter()
+        .map(|path| format!("add {path}"))
+        .collect();
+    let nodes: Vec<String> = (0..moves).map(|i| format!("add /c/n{i}")).collect();
+    let base = [save(&here, 1, EARLY, &lines), save(&here, 2, EARLY, &nodes)];
+    there.merge(&base);
+    for i in 0..moves {
+        save(&here, 10 + i, EARLY, &[format!("move /c/n{i} /d/n{i}")]);
+    }
+    let removal = save(&there, 10 + moves, LATE, &["remove /top".into()]);
+    let before = here.counters();
+    here.merge(&[removal]);
+    difference(here.counters(), before)
+}
+
+#[test]
+fn a_removal_reads_the_same_whether_100_or_5_000_moves_elsewhere_were_unseen() {
+    assert_eq!(removal_unseen(100), removal_unseen(5_000));
+}
+
+/// Records read when an all-or-nothing change set that added to one property so many times is
+/// voided by a removal that comes late.
+fn voiding(incs: usize) -> u64 {
+    let log = Log::default();
+    let (here, there) = (Engine::new(log.clone()), Engine::new(log));
+    let base = save(&here, 1, EARLY, &["add /a".into()]);
+    there.merge(&[base]);
+    let removal = save(&there, 2, LATE, &["remove /a".into()]);
+    let mut draft = Draft::new(here.state.snapshot(), EARLY);
+    for _ in 0..incs {
+        draft.apply(&parse_line("inc /a n 1").unwrap()).unwrap();
+    }
+    let mut set = ChangeSet::clone(&here.save(&draft, 3, EARLY));
+    set.all_or_nothing = true;
+    here.merge(&[Arc::new(set)]);
+    let before = here.counters();
+    here.merge(&[removal]);
+    assert_eq!(here.counters().voided, before.voided + 1);
+    difference(here.counters(), before).1
+}
+
+#[test]
+fn taking_a_voided_set_out_of_a_property_reads_its_history_a_few_times_at_most() {
+    let (few, many) = (voiding(200), voiding(2_000));
+    assert!(many <= 12 * few, "{few} records read, and {many}");
+}

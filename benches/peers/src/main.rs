@@ -3,7 +3,10 @@
 //! A crate of its own outside the workspace, so that nobody else pays for its build.
 //! `make bench-peers` runs it.
 #![expect(clippy::unwrap_used, reason = "a benchmark fails loudly")]
-#![expect(dead_code, reason = "some of what it shares with benches/speed is for others")]
+#![expect(
+    dead_code,
+    reason = "some of what it shares with benches/speed is for others"
+)]
 
 #[path = "../../speed/src/engine.rs"]
 mod engine;

@@ -126,11 +126,17 @@ fn affected<'r>(
         return Ok((at, Cow::Borrowed(&[])));
     };
     let writes = bearing(view, place, register, *lowest, stamps)?;
-    for stamp in stamps {
+    // Where a look upwards, from an inc or from another write, would find nothing new.
+    let (mut incs_end, mut others_end) = (writes.len(), writes.len());
+    for stamp in stamps.iter().rev() {
         let position = writes.partition_point(|write| write.stamp <= *stamp);
         let own = writes[..position].last();
         let is_inc = own.is_some_and(|own| own.stamp == *stamp && is_inc(own));
-        for above in &writes[position..] {
+        let end = match is_inc {
+            true => std::mem::replace(&mut incs_end, position),
+            false => std::mem::replace(&mut others_end, position),
+        };
+        for above in &writes[position..end] {
             if is_inc && self::is_inc(above) {
                 continue; // what lies under it is the same
             }

@@ -11,9 +11,9 @@ use crate::merge::view::{self, ReadError};
 use crate::model::{ChangeSetId, NodeId, Operation, OriginId, Stamp, Time};
 
 impl Evaluator<'_, '_> {
-    /// Whether an operation, if it were evaluated again, would come to just what it came to before:
-    /// to writes of its own node's parent alone. If so, everything that it looks at is remembered,
-    /// as evaluating does. False means that nobody knows yet.
+    /// Whether an operation that wrote no parent but its own node's would come to just that again.
+    /// If so, everything that it looks at is remembered, as evaluating does. False means that nobody
+    /// knows yet.
     pub(crate) fn stays(
         &mut self,
         operation: &Operation,

@@ -53,7 +53,7 @@ fn assert_repaired(world: &mut World) {
 /// Repairs, as the driver would, until nothing is left to do; what was closed.
 fn repair(world: &mut World, i: usize) -> Vec<OriginId> {
     let mut closed = Vec::new();
-    for _ in 0..400 {
+    for _ in 0..4_000 {
         let now = world.time(i);
         let step = world.replica(i).repair_clock(now, false);
         world.drain(i);
@@ -296,7 +296,7 @@ pub(super) fn a_repair_that_is_interrupted_anywhere_is_finished_once() {
         let (mut world, origin) = set_right(400 + pause);
         world.run(500);
         let now = world.time(2);
-        let step = world.replica(2).repair_clock(now, false).unwrap();
+        let step = world.replica(2).repair_clock(now, true).unwrap();
         assert!(matches!(step, Repair::Working(_)));
         world.drain(2);
         world.run(pause);
@@ -332,7 +332,7 @@ fn two_copies_of_a_directory_save_the_same_again() {
     let (mut world, _) = set_right(307);
     world.run(500);
     // A copy from before the repair, which goes on beside the original.
-    let copy = Arc::new(world.machines[2].storage.crash());
+    let copy = Arc::new(world.machines[2].storage.copy());
     repair(&mut world, 2);
     world.run(1_000);
     let machine = &world.machines[2];

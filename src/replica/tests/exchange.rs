@@ -33,17 +33,41 @@ fn a_push_brings_a_save_to_a_neighbour_without_a_question() {
 }
 
 #[test]
+fn a_stream_of_saves_is_pushed_to_its_end_and_answered_now_and_then() {
+    let mut world = World::members(3, 51);
+    world.connect_all();
+    world.converge(3_000);
+    world.run(200);
+    let before = [0, 1, 2].map(|i| world.replica(i).counters);
+    for n in 0..600 {
+        world.save(0, &format!("set / n {n}"));
+        world.run(5);
+    }
+    world.run(10);
+    assert!(world.is_converged());
+    for (i, before) in before.into_iter().enumerate() {
+        let now = world.replica(i).counters;
+        assert!(now.ticks > before.ticks, "heads were compared amid pushes");
+        assert_eq!(now.wants_sent, before.wants_sent, "nobody has to ask");
+        let told = now.messages_sent - before.messages_sent;
+        // Two connections, each told 30 to 50 ms after the last time.
+        assert!(i == 0 || told < 3_000 / 30 * 2 + 30, "{told} messages");
+    }
+}
+
+#[test]
 pub(super) fn an_author_learns_who_has_its_saves() {
     let mut world = World::members(2, 3);
     world.connect(0, 1);
     world.converge(1_000);
+    // It is told after a while, and not for each commit.
+    world.run(60);
     world.machines[1].frozen_disk = true;
     world.save_and_wait(0, "add /a");
-    world.run(10);
+    world.run(60);
     let now = world.time(0);
     assert_eq!(world.replica(0).status(now).peers[0].lag, Some(1));
     world.thaw(1);
-    // It is told after a while, and not for each commit.
     world.run(60);
     assert_eq!(world.replica(0).status(now).peers[0].lag, Some(0));
 }

@@ -155,8 +155,8 @@ pub(crate) fn moves(settings: &Settings) {
             // Of what nobody looked at, and of what newer moves looked at.
             let mut times: [Vec<f64>; 2] = Default::default();
             let mut again = [0.0; 2];
-            for kind in 0..2 {
-                for i in 0..KINDS[kind] {
+            for (kind, saves) in KINDS.into_iter().enumerate() {
+                for i in 0..saves {
                     let step = (round * 2 + kind) * SAVES + i;
                     let (node, parent) = match kind {
                         0 => {
@@ -171,7 +171,7 @@ pub(crate) fn moves(settings: &Settings) {
                     let time = NEWER / 2 + 1 + step as u64;
                     times[kind].push(merge_one(&scene.engine, &mut late, time, operation));
                     let after = scene.engine.state.counters().reevaluated;
-                    again[kind] += (after - before) as f64 / KINDS[kind] as f64;
+                    again[kind] += (after - before) as f64 / saves as f64;
                 }
             }
             let [apart, anywhere] = times;

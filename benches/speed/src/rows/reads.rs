@@ -5,17 +5,21 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use leveret::merge::ReadTree;
-use leveret::model::{NodeId, NodePath, PropertyName, Value};
+use leveret::model::{NodePath, PropertyName, Value};
 use leveret::peer::{Durability, Peer, PeerOptions};
 
+use crate::bare;
 use crate::measure::{self, Aim, Row, Settings, percentile};
-use crate::{bare, scene};
+use crate::scene::{self, Forest};
 
 /// Nodes that are read in turn.
 const NODES: usize = 1_000;
 
 /// Saves a second beside the reads.
 const SAVES_PER_SECOND: u32 = 10_000;
+
+/// How often somebody wants to read beside them, in microseconds.
+const READ_EVERY_MICROS: f64 = 100.0;
 
 /// Five names deep, of what was read before.
 pub(crate) fn cached(settings: &Settings) {
@@ -52,18 +56,16 @@ fn path(i: usize) -> String {
     format!("/a/b/c/d/n{i}")
 }
 
-async fn plant(peer: &Peer) -> Vec<NodeId> {
+async fn plant(peer: &Peer) {
     let mut session = peer.session();
     for path in ["/a", "/a/b", "/a/b/c", "/a/b/c/d"] {
         session.add(path).unwrap();
     }
-    let mut nodes = Vec::with_capacity(NODES);
     for i in 0..NODES {
-        nodes.push(session.add(&path(i)).unwrap());
+        session.add(&path(i)).unwrap();
         session.set(path(i), "x", i as i64).unwrap();
     }
     session.save().await.unwrap();
-    nodes
 }
 
 fn by_path(peer: &Peer, time: Duration) -> f64 {
@@ -92,93 +94,122 @@ fn by_text(peer: &Peer, time: Duration) -> f64 {
     })
 }
 
-/// How long a read takes, each of the newest state, while others save to the nodes that are read.
+/// How long a read takes, each of the newest state, while others save: of the nodes that are saved
+/// to again and again, and of all of a large tree, most of which is not in memory.
 pub(crate) fn beside_saves(settings: &Settings) {
+    let forest = Forest::grow(settings.large);
     let runtime = scene::runtime();
-    for (durability, callers) in [(Durability::Relaxed, 4), (Durability::Sync, 64)] {
-        let saves = AtomicU64::new(0);
-        let beside = || {
-            let (latency, rate) = runtime.block_on(latency(settings, durability, callers));
-            saves.store(rate, Ordering::Relaxed);
-            latency
-        };
-        let alone = || runtime.block_on(latency(settings, durability, 0)).0;
-        let pairs: Vec<_> = (0..measure::ROUNDS).map(|_| (beside(), alone())).collect();
-        let saves = saves.load(Ordering::Relaxed);
-        let kind = match durability {
-            Durability::Relaxed => "relaxed",
-            _ => "sync",
-        };
-        let row = Row {
-            what: &format!("reads by path, p99 beside {saves} saves/s, {kind}"),
-            unit: "µs",
-            against: "without saves",
-            aim: Aim::AtMost(3.0),
-        };
-        row.print(&pairs);
+    for leaves in [NODES, forest.leaves()] {
+        for (durability, callers) in [(Durability::Relaxed, 4), (Durability::Sync, 64)] {
+            let run = |callers| {
+                let beside = Beside {
+                    time: settings.time(),
+                    durability,
+                    callers,
+                    leaves,
+                };
+                runtime.block_on(beside.latency(&forest))
+            };
+            let mut rates = Vec::new();
+            let mut pairs = Vec::new();
+            for _ in 0..measure::ROUNDS {
+                let (latency, rate) = run(callers);
+                pairs.push((latency, run(0).0));
+                rates.push(rate);
+            }
+            let rate = measure::median(rates.into_iter());
+            let kind = match durability {
+                Durability::Relaxed => "relaxed",
+                _ => "sync",
+            };
+            let row = Row {
+                what: &format!(
+                    "reads by path of {leaves} nodes, p99 beside {rate:.0} saves/s, {kind}"
+                ),
+                unit: "µs",
+                against: "without saves",
+                aim: Aim::AtMost(3.0),
+            };
+            row.print(&pairs);
+        }
     }
 }
 
-/// The 99th percentile of what a read takes, in microseconds, and how many saves there were a
-/// second.
-async fn latency(settings: &Settings, durability: Durability, callers: u32) -> (f64, u64) {
-    let directory = tempfile::tempdir().unwrap();
-    let options = PeerOptions::default().durability(durability);
-    let peer = Peer::open(directory.path(), options).await.unwrap();
-    let nodes = Arc::new(plant(&peer).await);
-    let (stop, done) = (
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicU64::new(0)),
-    );
-    let start = Instant::now();
-    let savers: Vec<_> = (0..callers)
-        .map(|caller| {
-            let (peer, nodes) = (peer.clone(), nodes.clone());
-            let (stop, done) = (stop.clone(), done.clone());
-            tokio::spawn(async move {
-                let mut i = caller as usize;
-                while !stop.load(Ordering::Relaxed) {
-                    // All of them together keep to the pace; who is late does not wait.
-                    let due = done.fetch_add(1, Ordering::Relaxed) as f64;
-                    let due = start + Duration::from_secs_f64(due / f64::from(SAVES_PER_SECOND));
-                    tokio::time::sleep_until(due.into()).await;
-                    i += 7_919;
-                    let mut session = peer.session();
-                    session.overwrite(true);
-                    session.set(nodes[i % nodes.len()], "x", i as i64).unwrap();
-                    session.save().await.unwrap();
-                }
+/// One reader, and so many savers.
+struct Beside {
+    time: Duration,
+    durability: Durability,
+    callers: u32,
+    leaves: usize,
+}
+
+impl Beside {
+    /// The 99th percentile of what a read takes, in microseconds, and how many saves there were a
+    /// second.
+    async fn latency(&self, forest: &Forest) -> (f64, f64) {
+        let options = PeerOptions::default().durability(self.durability);
+        let peer = Peer::open(forest.directory.path(), options).await.unwrap();
+        let paths: Vec<String> = (0..self.leaves).map(|leaf| forest.path(leaf)).collect();
+        let paths = Arc::new(paths);
+        let (stop, done) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let start = Instant::now();
+        let savers: Vec<_> = (0..self.callers)
+            .map(|caller| {
+                let (peer, paths) = (peer.clone(), paths.clone());
+                let (stop, done) = (stop.clone(), done.clone());
+                tokio::spawn(async move {
+                    let mut i = caller as usize * 37;
+                    while !stop.load(Ordering::Relaxed) {
+                        // All of them together keep to the pace; who is late does not wait.
+                        let due = done.fetch_add(1, Ordering::Relaxed) as f64;
+                        let due = Duration::from_secs_f64(due / f64::from(SAVES_PER_SECOND));
+                        tokio::time::sleep_until((start + due).into()).await;
+                        i += 7_919;
+                        let mut session = peer.session();
+                        session.overwrite(true);
+                        let path = paths[i % paths.len()].as_str();
+                        session.set(path, "x", i as i64).unwrap();
+                        session.save().await.unwrap();
+                    }
+                })
             })
-        })
-        .collect();
-    let reader = {
-        let (peer, time) = (peer.clone(), settings.time());
-        tokio::task::spawn_blocking(move || read_for(&peer, time))
-    };
-    let mut times = reader.await.unwrap();
-    let rate = done.load(Ordering::Relaxed) as f64 / start.elapsed().as_secs_f64();
-    stop.store(true, Ordering::Relaxed);
-    for saver in savers {
-        saver.await.unwrap();
+            .collect();
+        let reader = {
+            let (peer, paths, time) = (peer.clone(), paths.clone(), self.time);
+            tokio::task::spawn_blocking(move || read_for(&peer, &paths, time))
+        };
+        let mut times = reader.await.unwrap();
+        let rate = done.load(Ordering::Relaxed) as f64 / start.elapsed().as_secs_f64();
+        stop.store(true, Ordering::Relaxed);
+        for saver in savers {
+            saver.await.unwrap();
+        }
+        peer.close().await.unwrap();
+        times.sort_by(f64::total_cmp);
+        (percentile(&times, 0.99), rate)
     }
-    peer.close().await.unwrap();
-    times.sort_by(f64::total_cmp);
-    (percentile(&times, 0.99), rate as u64)
 }
 
-fn read_for(peer: &Peer, time: Duration) -> Vec<f64> {
-    let paths: Vec<NodePath> = (0..NODES).map(|i| path(i).parse().unwrap()).collect();
+/// What reads take that come one each [`READ_EVERY_MICROS`], in microseconds: of those that would have come
+/// while one took long, each waits for its end.
+fn read_for(peer: &Peer, paths: &[String], time: Duration) -> Vec<f64> {
     let name: PropertyName = "x".parse().unwrap();
     let mut times = Vec::new();
     let start = Instant::now();
+    let mut i = 0;
     while start.elapsed() < time {
-        for path in &paths {
-            let before = Instant::now();
-            let snapshot = peer.snapshot();
-            let node = snapshot.resolve(path).unwrap().unwrap();
-            assert!(snapshot.property(node, &name).unwrap().is_some());
-            drop(snapshot);
-            times.push(before.elapsed().as_secs_f64() * 1e6);
+        i += 104_729;
+        let path: NodePath = paths[i % paths.len()].parse().unwrap();
+        let before = Instant::now();
+        let snapshot = peer.snapshot();
+        let node = snapshot.resolve(&path).unwrap().unwrap();
+        assert!(snapshot.property(node, &name).unwrap().is_some());
+        drop(snapshot);
+        let mut took = before.elapsed().as_secs_f64() * 1e6;
+        times.push(took);
+        while took > READ_EVERY_MICROS {
+            took -= READ_EVERY_MICROS;
+            times.push(took);
         }
     }
     times
