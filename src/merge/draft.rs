@@ -156,6 +156,7 @@ impl Draft {
     ///
     /// # Errors
     /// Why it is refused; nothing has changed then.
+    #[cfg(feature = "net")] // for imports
     pub(crate) fn add_in_new(
         &mut self,
         parent: NodeId,
@@ -183,6 +184,7 @@ impl Draft {
     ///
     /// # Errors
     /// Why it is refused; nothing has changed then.
+    #[cfg(feature = "net")] // for imports
     pub(crate) fn set_in_new(
         &mut self,
         node: NodeId,

@@ -219,29 +219,16 @@ impl Checker for Durability {
             .collect();
         for answer in &self.answers {
             let place = (answer.repo, answer.origin);
-            let again = again.iter().map(|all| &all[usize::from(answer.repo.0)]);
-            if again
-                .clone()
-                .any(|all| all.is_closed(answer.origin, answer.sequence))
-            {
-                if let Some(machine) = again
-                    .zip(end.world.running())
-                    .find(|(all, _)| !all.has(answer.origin, answer.sequence))
-                    .map(|(_, machine)| machine)
-                {
-                    return Err(format!(
-                        "number {} of {} in `{}` was acknowledged by m{} and closed, and is not \
-                         there again on m{machine}",
-                        answer.sequence,
-                        answer.origin,
-                        answer.repo.name(),
-                        answer.machine
-                    ));
-                }
-                continue;
-            }
             let has = |stored: &Stored| stored.get(&place) >= Some(&answer.sequence);
-            if here.iter().all(has) {
+            let (origin, sequence) = (answer.origin, answer.sequence);
+            let mut again = again.iter().map(|all| &all[usize::from(answer.repo.0)]);
+            // What its author has closed has to be there again.
+            let closed = again.clone().any(|all| all.is_closed(origin, sequence));
+            let everywhere = match closed {
+                true => again.all(|all| all.has(origin, sequence)),
+                false => here.iter().all(has),
+            };
+            if everywhere {
                 continue;
             }
             let survived = has(&self.stock)
@@ -252,11 +239,11 @@ impl Checker for Durability {
                     .any(|(machine, disk)| end.world.machines[*machine].is_member() && has(disk));
             if survived {
                 return Err(format!(
-                    "number {} of {} in `{}` was acknowledged by m{} and is not everywhere",
-                    answer.sequence,
-                    answer.origin,
+                    "number {sequence} of {origin} in `{}` was acknowledged by m{} and is not \
+                     everywhere{}",
                     answer.repo.name(),
-                    answer.machine
+                    answer.machine,
+                    if closed { " again" } else { "" }
                 ));
             }
             self.excused += u64::from(answer.repo == RepoId::MAIN);

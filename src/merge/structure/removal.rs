@@ -11,9 +11,10 @@ use crate::model::{ChangeSetId, NodeId, Stamp, Time};
 
 /// From so many nodes on that unseen change sets moved, what is below the removed node is looked at
 /// instead.
-const MOVED_FEW: usize = 16;
+/// Both are small in test builds, so that small histories meet every way.
+const MOVED_FEW: usize = if cfg!(feature = "faults") { 1 } else { 16 };
 /// If that is at most so many nodes.
-const BELOW_FEW: usize = 256;
+const BELOW_FEW: usize = if cfg!(feature = "faults") { 4 } else { 256 };
 /// Rows of the index of causes read at a time.
 const CAUSES_PAGE: usize = 512;
 
