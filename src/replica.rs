@@ -9,16 +9,17 @@
 //! events, unless durability is relaxed.
 //!
 //! The parts: `clock` stamps; `stream` is the chain of one origin, and `ends` says where one ends
-//! that breaks the rules, or that its author has closed
-//! (`closing`), since its clock was far ahead (`ahead`); `journal` finds change sets; `recovery` opens; `save` takes local ones,
-//! `admission` those of others, `ready` decides when they may be applied (M2, M16); `commit` is the
-//! way to the disk, `gossip` the talk with others, `members` who belongs. What merging means is
-//! left to `merge`; sockets, threads and timers to the driver.
+//! that breaks the rules, or that its author has closed (`closing`), since its clock was far ahead
+//! (`ahead`); `journal` finds change sets; `recovery` opens; `save` takes local ones, `admission` those
+//! of others, `ready` decides when they may be applied (M2, M16); `commit` is the way to the disk,
+//! `checkpoint` that of the state behind it; `gossip` is the talk with others, `members` who belongs.
+//! What merging means is left to `merge`; sockets, threads and timers to the driver.
 
 mod admission;
 mod again;
 mod ahead;
 mod backup;
+mod checkpoint;
 mod clock;
 mod closing;
 mod commit;
@@ -66,9 +67,10 @@ pub use status::{Counters, HeldReason, PeerStatus, RepoStatus, Status};
 pub use verify::{PROBLEMS_MAX, Verified, verify};
 
 use again::Again;
+use checkpoint::CheckpointOut;
 use clock::Clock;
 use closing::Closings;
-use commit::{Batch, CheckpointOut, InFlight};
+use commit::{Batch, InFlight};
 use gossip::Gossip;
 use journal::Journal;
 use members::Membership;
