@@ -15,10 +15,10 @@ EVERY ?= 1
 RUNS ?= --for 10m
 
 .DEFAULT_GOAL := help
-.PHONY: help run test prove sim sim-faults crash check fmt bench bench-peers pictures clean
+.PHONY: help run test prove sim sim-faults crash check fmt bench bench-report bench-peers pictures clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## build the program and run the demo (ARGS="…" go to scripts/demo.sh)
 	$(CARGO) build --locked --release
@@ -70,6 +70,10 @@ fmt: ## format the code
 bench: ## measure the speed against what is below and beside (ARGS="NAME --seconds S --large N")
 	$(CARGO) build --locked --release -p leveret -p leveret-speed
 	$(CARGO) run --locked --release -q -p leveret-speed -- $(ARGS)
+
+bench-report: ## count what things cost, and draw docs/explanation/cost (takes some minutes)
+	$(CARGO) build --locked --release -p leveret-speed
+	$(CARGO) run --locked --release -q -p leveret-speed -- --report docs/explanation/cost --large 1000000
 
 # A crate of its own outside the workspace: loro takes minutes to build.
 bench-peers: ## merge moves beside loro's movable tree

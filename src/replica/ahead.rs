@@ -237,26 +237,30 @@ pub(super) fn weigh(
     let word = has_word(storage.as_ref(), now)?;
     let (limit, late) = bounds(config, now, word);
     let bytes = storage.get(&key::clock())?;
-    let bound = bytes.and_then(|bytes| mark::decode_clock(&bytes).ok());
-    // All that was given out or taken over is up to the bound.
-    let Some(bound) = bound.filter(|bound| *bound > late) else {
-        return Ok(Weighed::Usual(late));
-    };
-    if fault::on(Fault::FutureKept) {
-        return Ok(Weighed::Doubtful(bound));
-    }
-    if word {
-        return Ok(Weighed::Right(limit));
-    }
+    let mut reached = bytes
+        .and_then(|bytes| mark::decode_clock(&bytes).ok())
+        .unwrap_or_default();
     let mut repos = Vec::new();
     for id in RepoId::ALL {
         let heads = State::open(id, storage.clone(), config.cache_bytes)?.heads();
         let applied = heads.iter().map(|(origin, head)| (*origin, head.time));
-        repos.push((JournalReader::new(id, storage.clone()), applied.collect()));
+        let applied: Applied = applied.collect();
+        // What was held is applied without a commit of its own, so the bound on disk may be below it.
+        reached = applied.values().copied().fold(reached, Time::max);
+        repos.push((JournalReader::new(id, storage.clone()), applied));
     }
-    Ok(match is_believed(own, (limit, late), bound, &repos)? {
+    if reached <= late {
+        return Ok(Weighed::Usual(late));
+    }
+    if fault::on(Fault::FutureKept) {
+        return Ok(Weighed::Doubtful(reached));
+    }
+    if word {
+        return Ok(Weighed::Right(limit));
+    }
+    Ok(match is_believed(own, (limit, late), reached, &repos)? {
         true => Weighed::Right(limit),
-        false => Weighed::Doubtful(bound),
+        false => Weighed::Doubtful(reached),
     })
 }
 
