@@ -388,6 +388,12 @@ impl World {
         members
     }
 
+    /// Whether a machine's store has failed, or its state has more than it may, and it is going to be
+    /// opened again.
+    pub fn is_reopening(&self, machine: usize) -> bool {
+        self.machines[machine].reopening
+    }
+
     /// A machine's replica.
     ///
     /// # Panics

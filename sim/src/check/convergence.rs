@@ -155,6 +155,9 @@ impl<'a> Standing<'a> {
 /// # Errors
 /// Where two of them differ, or what somebody has not applied.
 pub fn has_converged(end: &End<'_>) -> Result<(), Lag> {
+    if let Some(machine) = (compared(end).into_iter()).find(|one| end.world.is_reopening(*one)) {
+        return Err(Lag(format!("m{machine} is going to be opened again")));
+    }
     for repo in RepoId::ALL {
         let standing = Standing::new(end, repo);
         standing.same()?;
