@@ -79,9 +79,13 @@ pub(super) async fn apply(
             "write at least one operation line",
         ));
     }
-    let _turn = turn(&shared.requests).await?;
+    let turn = turn(&shared.requests).await?;
     let operations: usize = saves.iter().map(|save| save.operations.len()).sum();
-    let work = all(shared, saves, how);
+    // The turn is kept for as long as the work goes on, whoever still waits for it.
+    let work = async move {
+        let _turn = turn;
+        all(shared, saves, how).await
+    };
     let saved = if operations <= SHORT_OPERATIONS {
         short(work).await?
     } else {

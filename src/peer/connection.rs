@@ -282,6 +282,7 @@ fn weight(message: &Message) -> usize {
         Message::Heads { heads, .. }
         | Message::Have { heads, .. }
         | Message::Ends { ends: heads, .. } => heads.len() * 27,
+        Message::Closing { statement, .. } => statement.len(),
         _ => 0,
     }
 }

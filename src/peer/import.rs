@@ -69,6 +69,8 @@ struct Open {
 struct New {
     children: BTreeSet<NodeName>,
     properties: usize,
+    /// How far it is from the root, once that matters.
+    depth: Option<usize>,
 }
 
 /// An import under way.
@@ -195,9 +197,20 @@ impl<'a> Import<'a> {
             .expect("a node is open until the tree ends");
         let parent = top.node;
         // Names that are written in two ways can come twice: that is for the draft to refuse.
-        let is_first = match &mut top.new {
-            Some(new) => Some(new.children.insert(name.clone())),
-            None => None,
+        let (is_first, depth) = match &mut top.new {
+            Some(new) => {
+                let depth = match new.depth {
+                    Some(depth) => depth,
+                    // What is above may have been moved since the import began.
+                    None => {
+                        let real = self.session.path_of(parent)?;
+                        real.map_or(path.steps().len() - 1, |real| real.steps().len())
+                    }
+                };
+                new.depth = Some(depth);
+                (Some(new.children.insert(name.clone())), depth + 1)
+            }
+            None => (None, path.steps().len()),
         };
         let found = match is_first {
             Some(_) => None,
@@ -211,7 +224,7 @@ impl<'a> Import<'a> {
             }
             None => {
                 let node = match is_first {
-                    Some(true) => draft.add_in_new(parent, name, path.steps().len())?,
+                    Some(true) => draft.add_in_new(parent, name, depth)?,
                     _ => draft.add(parent, name)?,
                 };
                 self.counted.nodes_added += 1;
@@ -223,7 +236,11 @@ impl<'a> Import<'a> {
         self.open.push(Open {
             node,
             path: path.clone(),
-            new: found.is_none().then(New::default),
+            new: found.is_none().then(|| New {
+                // It was added without a look at where it is, so that is known.
+                depth: (is_first == Some(true)).then_some(depth),
+                ..New::default()
+            }),
         });
         Ok(())
     }

@@ -160,16 +160,20 @@ impl Replica {
 
     /// Saves again what is to be, as much as fits a commit.
     pub(super) fn save_again(&mut self) {
-        let mut all = std::mem::take(&mut self.again);
         // A copy of the directory that has not all of it leaves that to the one that has.
-        all.retain(|again| {
+        let (mut all, lacking): (Vec<_>, Vec<_>) = std::mem::take(&mut self.again)
+            .into_iter()
+            .partition(|again| self.has_all_of(again));
+        for again in lacking {
             let streams = &self.repo(again.closing.repo).streams;
-            let mut closed = again.closing.origins();
-            closed.all(|(origin, closed)| {
-                let stream = streams.get(&origin);
-                stream.is_some_and(|stream| stream.tip.sequence >= closed.tip)
-            })
-        });
+            if streams.contains_key(&again.origin) {
+                continue; // somebody has it, and it comes from there
+            }
+            self.alarm(Alarm::AgainLacking {
+                repo: again.closing.repo,
+                origin: again.origin,
+            });
+        }
         for again in all.iter_mut().filter(|again| again.durable) {
             if let Err(error) = self.go_on_again(again) {
                 self.fail(error);
@@ -178,6 +182,16 @@ impl Replica {
         }
         all.retain(|again| !self.is_saved_again(again));
         self.again = all;
+    }
+
+    /// Whether everything is here that a statement wants saved again.
+    fn has_all_of(&self, again: &Again) -> bool {
+        let streams = &self.repo(again.closing.repo).streams;
+        let mut closed = again.closing.origins();
+        closed.all(|(origin, closed)| {
+            let stream = streams.get(&origin);
+            stream.is_some_and(|stream| stream.tip.sequence >= closed.tip)
+        })
     }
 
     fn go_on_again(&mut self, again: &mut Again) -> Result<(), StorageError> {

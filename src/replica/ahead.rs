@@ -34,6 +34,9 @@ use crate::storage::{Storage, StorageError};
 /// A lead of so many milliseconds, and the allowed skew, is waited out: for that long the others
 /// hold what is saved here.
 const WAITED_OUT_MS: u64 = 60_000;
+/// A clock that shows less, the beginning of 2020 in milliseconds, has not been set: a machine without a
+/// battery begins in 1970.
+const OLDEST_MS: u64 = 1_577_836_800_000;
 /// For how long the word counts that the clock is right, in milliseconds.
 const WORD_MS: u64 = 3_600_000;
 
@@ -99,6 +102,9 @@ pub enum RepairError {
         "others have more of this replica's own saves than it has itself; try again in a moment"
     )]
     Behind,
+    /// The clock shows a time before there was such a thing as a cluster.
+    #[error("the clock of this machine has not been set: it shows a time before 2020")]
+    Unset,
     /// The replica is being closed.
     #[error("the peer is closing")]
     Closing,
@@ -350,6 +356,9 @@ impl Replica {
     /// # Errors
     /// Why not; nothing has changed then.
     pub fn repair_clock(&mut self, now: Time, alone: bool) -> Result<Repair, RepairError> {
+        if now.unix_millis() < OLDEST_MS {
+            return Err(RepairError::Unset);
+        }
         self.advance_to(now);
         if self.remaking.is_some() {
             return Ok(Repair::Reopening);
@@ -414,7 +423,12 @@ impl Replica {
         }
         for (repo, origins) in held {
             for origin in origins {
-                let tip = self.repo(*repo).streams[origin].tip.sequence;
+                let stream = &self.repo(*repo).streams[origin];
+                let tip = stream.tip.sequence;
+                // What is not durable yet could be lost with what says that it is to be saved again.
+                if stream.stored < tip {
+                    return Err(RepairError::Behind);
+                }
                 if connections.clone().any(|it| it.knows(*repo, *origin) > tip) {
                     return Err(RepairError::Behind);
                 }

@@ -7,11 +7,12 @@
 //! in `again`. `docs/decisions/0010` says why.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::identity;
 use super::output::ConnectionId;
 use super::stream::Stream;
-use super::{Message, Replica, again};
+use super::{Replica, again};
 use crate::codec::DecodeError;
 use crate::codec::closing::{Closing, decode, encode};
 use crate::codec::key;
@@ -83,17 +84,14 @@ impl Replica {
         repo: RepoId,
         origin: OriginId,
         last: Sequence,
-    ) -> Option<Message> {
+    ) -> Option<Arc<[u8]>> {
         let known = self.repo(repo);
         let mut closings = known.closings.iter();
         let ends = |(_, closing): &(_, &Closing)| closing.last_of(origin) == Some(last);
         let (again, _) = closings.find(ends)?;
         let storage = known.journal.reader().storage();
         let statement = storage.get(&key::closing(repo, *again)).ok()??;
-        Some(Message::Closing {
-            repo,
-            statement: statement.into(),
-        })
+        Some(statement.into())
     }
 }
 

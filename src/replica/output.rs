@@ -314,6 +314,18 @@ pub enum Alarm {
         /// Its id.
         id: ChangeSetId,
     },
+    /// An origin of this replica's own was closed, and not all that was to be saved again is here.
+    #[error(
+        "not all that this replica saved in `{}` while its clock was ahead is in its directory: it does \
+         not count any more, and is lost unless another copy of the directory saves it again, as {origin}",
+        repo.name()
+    )]
+    AgainLacking {
+        /// The repository.
+        repo: RepoId,
+        /// Under which origin it would be saved again.
+        origin: OriginId,
+    },
     /// The store failed: nothing is written any more until it is opened again.
     #[error("the store failed, and nothing is saved any more: {0}")]
     Storage(StorageError),

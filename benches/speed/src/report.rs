@@ -28,6 +28,9 @@ pub(crate) struct Claim {
     series: Vec<Series>,
 }
 
+/// Counts something for each size of what grows.
+type Counting = fn(&[usize]) -> Vec<Claim>;
+
 /// Counts everything, up to this size of what grows; writes a picture for each claim into a
 /// directory, and prints the numbers.
 pub(crate) fn write(directory: &Path, largest: usize) {
@@ -36,7 +39,7 @@ pub(crate) fn write(directory: &Path, largest: usize) {
         .into_iter()
         .filter(|size| *size <= largest)
         .collect();
-    let all: [fn(&[usize]) -> Vec<Claim>; 5] = [
+    let all: [Counting; 5] = [
         saves::claims,
         late::claims,
         reads::claims,

@@ -5,6 +5,8 @@
 //! end than the other shows it. When the heads are the same numbers and yet not the same chains,
 //! the ends of some chains are asked for, which brings the difference to light.
 
+use std::collections::BTreeSet;
+
 use rand::Rng;
 
 use crate::codec::message::{HeadList, SealedBytes};
@@ -15,8 +17,6 @@ use crate::replica::{Message, Replica};
 
 /// Bytes of proofs after which no more are shown in answer to one message.
 const SHOWN_BYTES_ENOUGH: usize = 1 << 20;
-/// What a closing statement counts as.
-const STATEMENT_BYTES: usize = 1 << 10;
 /// Most streams whose ends are compared at a time.
 const ENDS_COMPARED_MAX: usize = 256;
 /// A search that gets no answer in this time may be begun again, in milliseconds.
@@ -57,13 +57,17 @@ impl Replica {
         const NOWHERE: Sequence = Sequence(u64::MAX);
         let mut wanted = HeadList::new();
         let mut shown = 0;
+        let mut told = BTreeSet::new();
         for (origin, last) in theirs {
             let stream = self.repo(repo).streams.get(origin);
             let ours = stream.and_then(|stream| stream.ended).unwrap_or(NOWHERE);
             if ours < *last && shown < SHOWN_BYTES_ENOUGH {
                 if let Some(statement) = self.statement(repo, *origin, ours) {
-                    shown += STATEMENT_BYTES;
-                    self.send(from, statement);
+                    // One statement can end many origins.
+                    if told.insert(statement.clone()) {
+                        shown += statement.len();
+                        self.send(from, Message::Closing { repo, statement });
+                    }
                     continue;
                 }
                 match Self::proof(self.repo(repo).journal.reader(), *origin) {
