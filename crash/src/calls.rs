@@ -2,16 +2,16 @@
 
 mod meddle;
 
-use std::num::NonZero;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::{bail, ensure};
+use anyhow::ensure;
 
 use crate::disk::Disk;
 use crate::judge::{Promises, Verdict, judge};
 use crate::strace::{self, Step};
 use crate::tally::Tally;
+use crate::threads::on_all;
 use crate::trial::{Trial, record, run_meddled, run_slowed};
 use meddle::{Library, Meddling};
 
@@ -106,17 +106,7 @@ impl Calls {
                 }
             }
         };
-        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            for thread in threads {
-                match thread.join() {
-                    Ok(done) => done?,
-                    Err(_) => bail!("a thread panicked"),
-                }
-            }
-            Ok(())
-        })?;
+        on_all(work)?;
         let tally = tally
             .into_inner()
             .unwrap_or_else(|tally| tally.into_inner());

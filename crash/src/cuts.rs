@@ -2,7 +2,6 @@
 //! moment of it; once more while the peer recovers from that.
 
 use std::collections::BTreeSet;
-use std::num::NonZero;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,6 +12,7 @@ use crate::disk::Disk;
 use crate::judge::{Promises, judge};
 use crate::strace;
 use crate::tally::Tally;
+use crate::threads::on_all;
 use crate::trial::{Trial, record};
 
 /// Cuts of one recorded run.
@@ -61,29 +61,18 @@ impl Cuts {
         let runs = self.cuts.div_ceil(CUTS_A_RUN);
         let tallies = Mutex::new((Tally::default(), Tally::default()));
         let next = AtomicU64::new(0);
-        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-        std::thread::scope(|scope| {
-            let work = || -> anyhow::Result<()> {
-                loop {
-                    let run = next.fetch_add(1, Ordering::Relaxed);
-                    if run >= runs {
-                        return Ok(());
-                    }
-                    let cuts = CUTS_A_RUN.min(self.cuts - run * CUTS_A_RUN);
-                    let seed = self.seed + run;
-                    self.cut(seed, cuts, &tallies).inspect_err(|_| {
-                        next.store(runs, Ordering::Relaxed);
-                    })?;
+        on_all(|| {
+            loop {
+                let run = next.fetch_add(1, Ordering::Relaxed);
+                if run >= runs {
+                    return Ok(());
                 }
-            };
-            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            for thread in threads {
-                match thread.join() {
-                    Ok(done) => done?,
-                    Err(_) => bail!("a thread panicked"),
-                }
+                let cuts = CUTS_A_RUN.min(self.cuts - run * CUTS_A_RUN);
+                let seed = self.seed + run;
+                self.cut(seed, cuts, &tallies).inspect_err(|_| {
+                    next.store(runs, Ordering::Relaxed);
+                })?;
             }
-            Ok(())
         })?;
         let (first, again) = tallies
             .into_inner()

@@ -18,6 +18,7 @@ mod judge;
 mod kills;
 mod strace;
 mod tally;
+mod threads;
 mod trial;
 mod work;
 

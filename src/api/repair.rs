@@ -61,12 +61,9 @@ impl From<ClockRepairError> for ApiError {
             ClockRepairError::Ended | ClockRepairError::Refused(RepairError::Closing) => {
                 Self::ending()
             }
-            ClockRepairError::Refused(RepairError::Alone) => {
-                Self::new(StatusCode::CONFLICT, error, "")
-            }
-            ClockRepairError::Refused(RepairError::Behind | RepairError::Clock) => {
-                Self::new(StatusCode::CONFLICT, error, "")
-            }
+            ClockRepairError::Refused(
+                RepairError::Alone | RepairError::Behind | RepairError::Clock | RepairError::Unset,
+            ) => Self::new(StatusCode::CONFLICT, error, ""),
             ClockRepairError::Refused(_) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 error,

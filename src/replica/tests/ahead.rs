@@ -7,7 +7,7 @@ use super::held::{BY_HAND, join_by_hand};
 use super::world::World;
 use crate::codec::closing::{self, Closing};
 use crate::codec::key;
-use crate::model::{ConflictKind, OriginId, RepoId, Sequence, Value};
+use crate::model::{ConflictKind, OriginId, RepoId, Sequence, Time, Value};
 use crate::replica::{Alarm, HeldReason, Message, Repair, RepairError, verify};
 use crate::storage::Storage;
 
@@ -257,6 +257,18 @@ fn whoever_says_that_the_clock_is_right_is_believed() {
     let ahead = receipt.id.time.unix_millis().abs_diff(world.now_ms);
     assert!(ahead < 2_000, "{ahead}");
     check_stores(&mut world);
+}
+
+#[test]
+fn a_clock_that_was_never_set_repairs_nothing() {
+    let (mut world, origin) = set_right(310);
+    world.run(500);
+    let end_of_2019 = Time::from_unix_millis(1_577_836_799_999);
+    let refused = world.replica(2).repair_clock(end_of_2019, true);
+    assert!(matches!(refused, Err(RepairError::Unset)), "{refused:?}");
+    let now = world.time(2);
+    assert_eq!(world.replica(2).status(now).repos[1].held[&origin].0, 4);
+    assert_eq!(repair(&mut world, 2), [origin]);
 }
 
 #[test]
