@@ -184,13 +184,18 @@ impl Replica {
     /// together.
     pub fn poll_output(&mut self) -> Option<Output> {
         loop {
-            if let Some(output) = self.outputs.pop_front() {
+            if let Some(output) = self.pending_output() {
                 return Some(output);
             }
             if !self.begin_commit() {
                 return None;
             }
         }
+    }
+
+    /// As [`Replica::poll_output`], but begins no commit: what waits for one goes on gathering.
+    pub fn pending_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
     }
 
     /// Whether [`Replica::handle_timeout`] is to be called now: it is time, or the clock has been set

@@ -64,6 +64,8 @@ pub(super) enum Input {
     Disconnected(ConnectionId),
     /// The storage thread has done a commit.
     Committed(CommitToken),
+    /// The storage thread has waited long enough for what a commit was to gather.
+    Gathered,
     /// The storage thread has done a checkpoint.
     Checkpointed(CheckpointToken),
     /// The storage thread could not write.

@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::clock;
 use super::core::{Core, Input};
@@ -30,6 +30,9 @@ const ROOM_BYTES_MIN: u64 = 24 << 20;
 /// Pause before a checkpoint for which there was no room is tried again.
 const CHECKPOINT_PAUSE: Duration = Duration::from_secs(2);
 
+/// Longest time for which a commit is held back; half of what the last one took, if that is less.
+const GATHERING_MAX: Duration = Duration::from_millis(1);
+
 /// Journal records of one commit.
 type Records = Vec<(Key, Vec<u8>)>;
 
@@ -42,6 +45,8 @@ struct Jobs {
     witness: Option<Vec<u8>>,
     /// The replica could not read: the store has to be opened anew.
     failed: Option<StorageError>,
+    /// A commit is held back, and it is to be told when that has been long enough.
+    gathering: bool,
     /// A checkpoint is being written.
     checkpointing: bool,
     /// How many want none to be written.
@@ -53,7 +58,7 @@ struct Jobs {
 
 impl Jobs {
     fn may_checkpoint(&self) -> bool {
-        self.holds == 0 || self.closing
+        (self.holds == 0 || self.closing) && !self.gathering
     }
 }
 
@@ -71,6 +76,8 @@ enum Job {
     Witness(Vec<u8>),
     Checkpoint(CheckpointToken, Vec<Change>),
     Recover(StorageError),
+    /// The commit that was held back is not to wait any longer.
+    Gathered,
     /// Nothing has come for as long as was said.
     Nothing,
     Stop,
@@ -83,8 +90,20 @@ impl Disk {
 
     /// Asks for a commit. A replica has one out at a time, so the queue needs no bound.
     pub(super) fn commit(&self, token: CommitToken, records: Records) {
-        self.jobs().commits.push_back((token, records));
+        let mut jobs = self.jobs();
+        jobs.commits.push_back((token, records));
+        jobs.gathering = false;
+        drop(jobs);
         self.bell.notify_one();
+    }
+
+    /// Asks for [`Input::Gathered`] after a part of the time that the last commit took, unless the next
+    /// one comes before. False, and nothing comes, while the thread has a checkpoint to write.
+    pub(super) fn gather(&self) -> bool {
+        let mut jobs = self.jobs();
+        jobs.gathering = !jobs.checkpointing;
+        self.bell.notify_one();
+        jobs.gathering
     }
 
     /// Asks for a checkpoint; a repository has one out at a time.
@@ -164,13 +183,15 @@ impl Disk {
     pub(super) fn clear(&self) {
         let mut jobs = self.jobs();
         jobs.commits.clear();
+        jobs.gathering = false;
         jobs.checkpoints.clear();
         jobs.witness = None;
         jobs.failed = None;
     }
 
-    /// The next job; [`Job::Nothing`] if none comes within `patience`.
-    fn next(&self, patience: Option<Duration>) -> Job {
+    /// The next job; [`Job::Nothing`] if none comes within `patience`. A commit that is held back may
+    /// gather for as long as `gathering`.
+    fn next(&self, patience: Option<Duration>, gathering: Duration) -> Job {
         let mut jobs = self.jobs();
         loop {
             if let Some(error) = jobs.failed.take() {
@@ -181,6 +202,18 @@ impl Disk {
             }
             if let Some(mark) = jobs.witness.take() {
                 return Job::Witness(mark);
+            }
+            if jobs.gathering {
+                let (woken, timeout) = self
+                    .bell
+                    .wait_timeout_while(jobs, gathering, |jobs| jobs.gathering)
+                    .unwrap_or_else(PoisonError::into_inner);
+                jobs = woken;
+                if timeout.timed_out() {
+                    jobs.gathering = false;
+                    return Job::Gathered;
+                }
+                continue;
             }
             if jobs.may_checkpoint()
                 && let Some((token, changes)) = jobs.checkpoints.pop_front()
@@ -245,19 +278,29 @@ impl DiskThread {
     fn work(&mut self) {
         // A checkpoint for which there was no room, and when to try it again.
         let mut refused: Option<(CheckpointToken, Vec<Change>, Time)> = None;
+        let mut gathering = GATHERING_MAX;
         loop {
             let again = |(_, _, due): &mut (_, _, Time)| {
                 *due <= clock::now() && self.core.disk.begin_checkpoint()
             };
             let job = match refused.take_if(again) {
                 Some((token, changes, _)) => Job::Checkpoint(token, changes),
-                None => self
-                    .core
-                    .disk
-                    .next(refused.as_ref().map(|_| CHECKPOINT_PAUSE)),
+                None => {
+                    let patience = refused.as_ref().map(|_| CHECKPOINT_PAUSE);
+                    self.core.disk.next(patience, gathering)
+                }
             };
             let outcome = match job {
-                Job::Commit(token, records) => self.commit(token, &records),
+                Job::Commit(token, records) => {
+                    let begun = Instant::now();
+                    let outcome = self.commit(token, &records);
+                    gathering = (begun.elapsed() / 2).min(GATHERING_MAX);
+                    outcome
+                }
+                Job::Gathered => {
+                    self.core.news(Input::Gathered);
+                    Ok(())
+                }
                 Job::Witness(mark) => {
                     // The witness only reports losses. Without it we go on, and say so.
                     if let Err(error) = self.store.witness(&mark) {

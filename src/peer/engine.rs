@@ -32,6 +32,9 @@ pub(super) struct Engine {
     closing: bool,
     /// The origin that others know of.
     origin: OriginId,
+    /// While a commit is held back so that those who were just answered can be in it: how many are to
+    /// wait for it.
+    gathering: Option<usize>,
 }
 
 impl Engine {
@@ -44,6 +47,7 @@ impl Engine {
             alarms: VecDeque::new(),
             failure: None,
             closing: false,
+            gathering: None,
         }
     }
 
@@ -91,7 +95,11 @@ impl Engine {
                     self.replica.disconnected(now, connection);
                 }
             }
-            Input::Committed(token) => self.replica.committed(now, token),
+            Input::Committed(token) => {
+                self.gather(core);
+                self.replica.committed(now, token);
+            }
+            Input::Gathered => self.gathering = None,
             Input::Checkpointed(token) => self.replica.checkpointed(now, token),
             Input::StorageFailed(error) => {
                 self.failure = Some(error.to_string());
@@ -129,6 +137,16 @@ impl Engine {
         }
     }
 
+    /// A commit is through that several wait for, or will wait for the next: most of them are about to
+    /// save again. If the next commit began at once it would find half of them, and the one after that
+    /// the other half, for as long as they go on.
+    fn gather(&mut self, core: &Core) {
+        let waiting = self.tickets.len();
+        if waiting > 1 && !self.closing && core.disk.gather() {
+            self.gathering = Some(waiting - waiting / 8);
+        }
+    }
+
     /// Waits for a save that was made here.
     pub(super) fn wait_for(
         &mut self,
@@ -152,63 +170,80 @@ impl Engine {
 
     /// Takes out what the replica wants done, and hands it on.
     pub(super) fn pump(&mut self, core: &Core) {
-        while let Some(output) = self.replica.poll_output() {
-            match output {
-                Output::Send { to, message } => {
-                    if let Some(connection) = self.connections.get(&to) {
-                        connection.send(message);
-                    }
-                }
-                Output::Commit { token, records } => {
-                    core.disk.commit(token, records);
-                }
-                Output::Checkpoint { token, changes } => {
-                    core.disk.checkpoint(token, changes);
-                }
-                Output::Witness(mark) => core.disk.witness(mark),
-                Output::Saved { ticket, receipt } => {
-                    if let Some(reply) = self.tickets.remove(&ticket) {
-                        let _ = reply.send(Ok(receipt));
-                    }
-                }
-                Output::SaveFailed { ticket, error } => {
-                    if let Some(reply) = self.tickets.remove(&ticket) {
-                        let _ = reply.send(Err(SaveError::Uncertain(error.to_string())));
-                    }
-                }
-                Output::Event(event) => core.observers.offer(&Arc::new(event)),
-                Output::Close { connection, reason } => {
-                    if let Some(connection) = self.connections.get(&connection) {
-                        connection.close(CloseCode::BadMessage, &reason);
-                    }
-                }
-                Output::MembersChanged => core.members.notify_one(),
-                Output::Alarm(alarm) => {
-                    tracing::warn!(%alarm, "alarm");
-                    let failure = match &alarm {
-                        Alarm::Storage(error) => Some(error.clone()),
-                        Alarm::Remake { .. } | Alarm::Ahead { .. } => {
-                            Some(StorageError::ReadOnly(alarm.to_string()))
-                        }
-                        _ => None,
-                    };
-                    if let Some(error) = failure
-                        && self.failure.is_none()
-                    {
-                        // Found by the replica itself: the storage thread does not know of it yet.
-                        self.failure = Some(error.to_string());
-                        core.disk.fail(error);
-                    }
-                    if matches!(alarm, Alarm::OwnHeld { .. }) {
-                        continue; // the status tells it for as long as it is so
-                    }
-                    if self.alarms.len() == ALARMS_MAX {
-                        self.alarms.pop_front();
-                    }
-                    self.alarms.push_back(alarm);
+        while let Some(output) = self.next_output() {
+            self.carry_out(core, output);
+        }
+    }
+
+    fn next_output(&mut self) -> Option<Output> {
+        if let Some(wanted) = self.gathering {
+            let pending = self.replica.pending_output();
+            if pending.is_some() || (self.tickets.len() < wanted && !self.closing) {
+                return pending;
+            }
+            self.gathering = None;
+        }
+        self.replica.poll_output()
+    }
+
+    fn carry_out(&mut self, core: &Core, output: Output) {
+        match output {
+            Output::Send { to, message } => {
+                if let Some(connection) = self.connections.get(&to) {
+                    connection.send(message);
                 }
             }
+            Output::Commit { token, records } => {
+                core.disk.commit(token, records);
+            }
+            Output::Checkpoint { token, changes } => {
+                core.disk.checkpoint(token, changes);
+            }
+            Output::Witness(mark) => core.disk.witness(mark),
+            Output::Saved { ticket, receipt } => {
+                if let Some(reply) = self.tickets.remove(&ticket) {
+                    let _ = reply.send(Ok(receipt));
+                }
+            }
+            Output::SaveFailed { ticket, error } => {
+                if let Some(reply) = self.tickets.remove(&ticket) {
+                    let _ = reply.send(Err(SaveError::Uncertain(error.to_string())));
+                }
+            }
+            Output::Event(event) => core.observers.offer(&Arc::new(event)),
+            Output::Close { connection, reason } => {
+                if let Some(connection) = self.connections.get(&connection) {
+                    connection.close(CloseCode::BadMessage, &reason);
+                }
+            }
+            Output::MembersChanged => core.members.notify_one(),
+            Output::Alarm(alarm) => self.alarm(core, alarm),
         }
+    }
+
+    fn alarm(&mut self, core: &Core, alarm: Alarm) {
+        tracing::warn!(%alarm, "alarm");
+        let failure = match &alarm {
+            Alarm::Storage(error) => Some(error.clone()),
+            Alarm::Remake { .. } | Alarm::Ahead { .. } => {
+                Some(StorageError::ReadOnly(alarm.to_string()))
+            }
+            _ => None,
+        };
+        if let Some(error) = failure
+            && self.failure.is_none()
+        {
+            // Found by the replica itself: the storage thread does not know of it yet.
+            self.failure = Some(error.to_string());
+            core.disk.fail(error);
+        }
+        if matches!(alarm, Alarm::OwnHeld { .. }) {
+            return; // the status tells it for as long as it is so
+        }
+        if self.alarms.len() == ALARMS_MAX {
+            self.alarms.pop_front();
+        }
+        self.alarms.push_back(alarm);
     }
 
     /// Goes on with a replica that was opened after the store under this one had failed.
@@ -217,6 +252,7 @@ impl Engine {
         self.failure
             .get_or_insert_with(|| "the store failed, and has been opened again".to_owned());
         self.fail_tickets();
+        self.gathering = None;
         self.replica = replica;
         self.failure = None;
         for connection in self.connections.values() {
