@@ -19,7 +19,7 @@ const LOCK_TRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Longer histories are not folded by the naive model.
-pub(crate) const MODEL_SETS_MAX: usize = 200;
+pub(crate) const MODEL_SETS_MAX: usize = 600;
 
 /// What the run before had said, up to the moment that counts.
 #[derive(Clone, Debug, Default)]

@@ -4,6 +4,7 @@
 //! random moment, and looked at twice: a copy of its directory, as it lies there, is checked from the
 //! outside; then the daemon starts again on the directory itself, and is asked.
 
+mod backup;
 mod client;
 mod copy;
 mod daemon;
@@ -19,6 +20,7 @@ use serde_json::Value;
 
 use crate::judge::must_be_sound;
 use crate::trial::{Trial, copy_files};
+use backup::Backup;
 use client::Client;
 use daemon::Daemon;
 use writer::Writers;
@@ -27,8 +29,12 @@ use writer::Writers;
 const KILLS_A_PAIR: u64 = 20;
 /// How long a daemon is under load before it is killed, in milliseconds.
 const LOAD_MS: (u64, u64) = (20, 900);
-/// The first stretch of a pair is so short and so gently loaded that the naive model can fold it.
-const FIRST_LOAD_MS: (u64, u64) = (20, 300);
+/// The first stretches of a pair are so short and so gently loaded that the naive model can fold all
+/// that was saved up to then, over all the kills.
+const GENTLE_KILLS: u64 = 4;
+const GENTLE_LOAD_MS: (u64, u64) = (20, 200);
+/// In so many of a thousand stretches a backup is written when the daemon is killed.
+const BACKUPS_PERMILLE: u32 = 250;
 /// Writers at the daemon that is killed, and at the other one.
 const WRITERS: (usize, usize) = (4, 1);
 /// How long the two may take to come to the same state, in the end.
@@ -58,6 +64,8 @@ struct Total {
     received: u64,
     change_sets: u64,
     folded: u64,
+    backups: u64,
+    whole: u64,
 }
 
 impl Kills {
@@ -94,8 +102,15 @@ impl Kills {
         println!(
             "kills: {} of a daemon under load; {} acknowledged saves and {} change sets that another \
              had of it were all there; {} change sets checked on disk; {} times the naive model came \
-             to the same",
-            total.kills, total.saves, total.received, total.change_sets, total.folded
+             to the same; {} amid a backup or just after it, of which {} were whole and the others \
+             written to their end by the next life",
+            total.kills,
+            total.saves,
+            total.received,
+            total.change_sets,
+            total.folded,
+            total.backups,
+            total.whole
         );
         Ok(())
     }
@@ -113,22 +128,40 @@ fn kill_pair(
     let token = other.client().token()?;
     let mut killed = Daemon::start(program, &trial.root.join("killed"), &["--join", &token])?;
     let mut writers = Writers::new(&[(killed.client(), WRITERS.0), (other.client(), WRITERS.1)]);
+    let mut backup = Backup::new(trial.root.join("backup"));
     for kill in 0..kills {
-        let (least, most) = if kill == 0 { FIRST_LOAD_MS } else { LOAD_MS };
+        let gently = kill < GENTLE_KILLS;
+        let (least, most) = if gently { GENTLE_LOAD_MS } else { LOAD_MS };
         let load = Duration::from_millis(chance.within(least, most));
-        writers.write(kill == 0, || {
-            std::thread::sleep(load);
-            killed.kill()
+        let backed_up = chance.permille(BACKUPS_PERMILLE);
+        let delay = load.mul_f64(chance.within(0, 999) as f64 / 1_000.0);
+        writers.write(gently, || {
+            std::thread::scope(|scope| {
+                let client = killed.client();
+                let backup = &mut backup;
+                if backed_up {
+                    scope.spawn(move || backup.try_after(delay, &client));
+                }
+                std::thread::sleep(load);
+                killed.kill()
+            })
         })?;
+        if backed_up {
+            total.backups += 1;
+            total.whole += u64::from(backup.look()?);
+        }
         let received = stored_at(&other.client(), &writers.origins(&killed.client()))?;
         let copy = trial.root.join("copy");
         copy_files(killed.data(), &copy)?;
-        let checked = copy::check(&copy, kill == 0)?;
+        let checked = copy::check(&copy, gently)?;
         must_be_sound(&copy).context("a copy of the killed daemon's directory")?;
         std::fs::remove_dir_all(&copy)?;
         killed.restart()?;
         let client = killed.client();
         must_have(&client, &received)?;
+        if backed_up {
+            backup.finish(&client)?;
+        }
         total.saves += writers.must_be_there(&client)?;
         total.received += received.values().sum::<u64>();
         total.change_sets += checked.change_sets;

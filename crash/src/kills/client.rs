@@ -1,5 +1,6 @@
 //! A client of a daemon's API.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -87,6 +88,17 @@ impl Client {
         let answer: Value = serde_json::from_str(&answer)?;
         let token = answer["token"].as_str();
         Ok(token.context("the answer has a token")?.to_owned())
+    }
+
+    /// Has a backup written, to its end.
+    ///
+    /// # Errors
+    /// If it was not.
+    pub(super) fn backup(&self, directory: &Path) -> anyhow::Result<()> {
+        let directory = directory.to_str().context("a name that can be sent")?;
+        let request = self.agent.post(self.url("/v1/backup")?);
+        text(request.query("directory", directory).send("")?)?;
+        Ok(())
     }
 }
 

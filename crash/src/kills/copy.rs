@@ -1,6 +1,7 @@
 //! What lies on disk, read without a peer: a copied directory must not be opened as one, since it
 //! would be a second life of the same replica among the others.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -32,16 +33,7 @@ pub(super) struct Checked {
 /// # Errors
 /// If it does not open, or the two differ.
 pub(super) fn check(data: &Path, fold: bool) -> anyhow::Result<Checked> {
-    let store = SledStorage::open(
-        &data.join("store"),
-        &SledOptions::default().with_cache_bytes(CACHE_BYTES),
-    )?;
-    let store: Arc<dyn Storage> = Arc::new(store);
-    let config = ReplicaConfig::new(founder(data)?);
-    // A public key has the same text form.
-    let seed: PublicKey = fs::read_to_string(data.join("key"))?.trim().parse()?;
-    let identity = Identity::from_seed(&seed.0);
-    let replica = Replica::open(config, identity, store, [7; 32], now())?;
+    let replica = open(data)?;
     let status = replica.repo_status(RepoId::MAIN);
     let mut checked = Checked {
         change_sets: status.applied.values().map(|sequence| sequence.0).sum(),
@@ -53,6 +45,31 @@ pub(super) fn check(data: &Path, fold: bool) -> anyhow::Result<Checked> {
         checked.folded = true;
     }
     Ok(checked)
+}
+
+/// How many change sets of `main` a directory has, by origin.
+///
+/// # Errors
+/// If it does not open.
+pub(super) fn stored(data: &Path) -> anyhow::Result<BTreeMap<String, u64>> {
+    let status = open(data)?.repo_status(RepoId::MAIN);
+    let stored = status.stored.iter();
+    Ok(stored
+        .map(|(origin, sequence)| (origin.to_string(), sequence.0))
+        .collect())
+}
+
+fn open(data: &Path) -> anyhow::Result<Replica> {
+    let store = SledStorage::open(
+        &data.join("store"),
+        &SledOptions::default().with_cache_bytes(CACHE_BYTES),
+    )?;
+    let store: Arc<dyn Storage> = Arc::new(store);
+    let config = ReplicaConfig::new(founder(data)?);
+    // A public key has the same text form.
+    let seed: PublicKey = fs::read_to_string(data.join("key"))?.trim().parse()?;
+    let identity = Identity::from_seed(&seed.0);
+    Ok(Replica::open(config, identity, store, [7; 32], now())?)
 }
 
 /// What the state has, in the order of origins.
