@@ -24,8 +24,11 @@ type Measurement = fn(&Settings);
 type Part = fn(&[String]);
 
 /// What the program does when it has started itself, by its first argument.
-pub(crate) const PARTS: &[(&str, Part)] =
-    &[("part-memory", memory::part), ("part-load", opening::part)];
+pub(crate) const PARTS: &[(&str, Part)] = &[
+    ("part-memory", memory::part),
+    ("part-load", opening::part),
+    ("part-import", import::part),
+];
 
 /// All of them, in the order of the table.
 pub(crate) const ALL: &[(&str, Measurement)] = &[

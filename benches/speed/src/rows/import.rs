@@ -28,19 +28,16 @@ pub(crate) fn import(settings: &Settings) {
         aim: Aim::AtLeast(0.3),
     };
     let runtime = scene::runtime();
-    // The smaller one first: what it leaves is there for both.
-    let (_, _, small) = runtime.block_on(run(nodes / 10));
-    let (bytes, large) = (AtomicU64::new(0), AtomicU64::new(0));
+    let bytes = AtomicU64::new(0);
     row.measure(
         || {
-            let (rate, journal, memory) = runtime.block_on(run(nodes));
+            let (rate, journal) = runtime.block_on(run(nodes));
             bytes.store(journal, Ordering::Relaxed);
-            large.fetch_max(memory, Ordering::Relaxed);
             rate
         },
         || bare_rate(nodes, bytes.load(Ordering::Relaxed) as usize),
     );
-    let (small, large) = (small >> 20, large.into_inner() >> 20);
+    let [small, large] = [nodes / 10, nodes].map(greatest_of);
     println!(
         "| greatest resident memory while importing {nodes} nodes | {large} MiB | importing a tenth: \
          {small} MiB | {:.2} | |",
@@ -48,13 +45,32 @@ pub(crate) fn import(settings: &Settings) {
     );
 }
 
-/// Nodes a second, journal bytes for each, and the greatest resident memory, in bytes.
-async fn run(nodes: usize) -> (f64, u64, u64) {
+/// The greatest resident memory of a process that imports so many nodes and does nothing else, in MiB.
+fn greatest_of(nodes: usize) -> u64 {
+    let output = scene::part("part-import").arg(nodes.to_string()).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.trim().parse().unwrap()
+}
+
+/// In a process of its own: imports, and prints the greatest resident memory in MiB.
+pub(crate) fn part(arguments: &[String]) {
+    let [nodes] = arguments else {
+        panic!("how many nodes");
+    };
+    scene::runtime().block_on(run(nodes.parse().unwrap()));
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let kib = line.unwrap().split_whitespace().nth(1).unwrap();
+    println!("{}", kib.parse::<u64>().unwrap() >> 10);
+}
+
+/// Nodes a second, and journal bytes for each.
+async fn run(nodes: usize) -> (f64, u64) {
     let directory = tempfile::tempdir().unwrap();
     let options = PeerOptions::default().durability(Durability::Sync);
     let peer = Peer::open(directory.path(), options).await.unwrap();
-    // From here on the greatest is counted anew.
-    fs::write("/proc/self/clear_refs", "5").unwrap();
     let start = Instant::now();
     let told = &mut |_: &_| {};
     let report = peer
@@ -65,11 +81,7 @@ async fn run(nodes: usize) -> (f64, u64, u64) {
     assert_eq!(report.nodes_added as usize, nodes);
     let journal = peer.status().await.state.counters.committed_bytes;
     peer.close().await.unwrap();
-    (
-        nodes as f64 / elapsed,
-        journal / nodes as u64,
-        greatest_resident(),
-    )
+    (nodes as f64 / elapsed, journal / nodes as u64)
 }
 
 fn bare_rate(nodes: usize, journal_bytes: usize) -> f64 {
@@ -97,15 +109,6 @@ fn bare_rate(nodes: usize, journal_bytes: usize) -> f64 {
     }
     db.flush().unwrap();
     nodes as f64 / start.elapsed().as_secs_f64()
-}
-
-fn greatest_resident() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-    let kib = line
-        .and_then(|line| line.split_whitespace().nth(1))
-        .unwrap();
-    kib.parse::<u64>().unwrap() << 10
 }
 
 /// A file of so many nodes, made as it is read.
