@@ -387,14 +387,11 @@ impl State {
             return Err(ReadError::Expired);
         }
         let rows = self.storage.scan(from, to, limit)?;
-        let mut next = (rows.len() == limit).then(|| {
-            let mut next = rows[limit - 1].0.clone();
-            next.push(0);
-            next
-        });
+        let mut next = (rows.len() == limit).then(|| [&rows[limit - 1].0[..], &[0]].concat());
         // What is in memory may be much more than a page.
         let end = next.as_deref().unwrap_or(to);
-        if let Some(bound) = inner.layers.bound(from, end, limit) {
+        let changed = inner.layers.know(from, end);
+        if changed && let Some(bound) = inner.layers.bound(from, end, limit) {
             next = Some(bound.to_vec());
         }
         let end = next.as_deref().unwrap_or(to);
@@ -404,7 +401,9 @@ impl State {
                 Record::decode(&bytes).map_err(|source| ReadError::malformed(&key, source))?;
             merged.insert(key, Some(record));
         }
-        inner.layers.overlay(from, end, at.version, &mut merged);
+        if changed {
+            inner.layers.overlay(from, end, at.version, &mut merged);
+        }
         at.overlay(self.repo, from, end, &mut merged);
         let records = merged
             .into_iter()

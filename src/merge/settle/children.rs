@@ -48,13 +48,14 @@ impl Settling<'_, '_> {
             let key = key::child(repo, standing.parent, &plain, self.id);
             self.overlay.remove_known(key, entry(standing, true));
         }
-        let others = self.namesakes(standing)?;
-        if others > 0 {
-            self.counters.clashes = self.counters.clashes.saturating_sub(1);
+        let clash = key::clash(repo, standing.parent, &standing.name);
+        if standing.parent == NodeId::TRASH || self.overlay.get(&clash)?.is_none() {
+            debug_assert_eq!(self.namesakes(standing)?, 0, "who clashes is noted");
+            return Ok(());
         }
-        if others == 1 {
-            self.overlay
-                .remove(key::clash(repo, standing.parent, &standing.name));
+        self.counters.clashes = self.counters.clashes.saturating_sub(1);
+        if self.namesakes(standing)? == 1 {
+            self.overlay.remove(clash);
         }
         Ok(())
     }

@@ -45,6 +45,16 @@ impl Changes {
         self.records.insert(key, changed);
     }
 
+    /// Adds keys, which are in order, of records that are there.
+    fn note(&mut self, keys: Vec<Kept>) {
+        if keys.len() > self.keys.len() / 4 {
+            // One walk over both takes less than so many ways down.
+            self.keys.append(&mut keys.into_iter().collect());
+        } else {
+            self.keys.extend(keys);
+        }
+    }
+
     /// The keys of a range, in order.
     fn keys(&self, from: &[u8], to: &[u8]) -> btree_set::Range<'_, Kept> {
         self.keys.range::<[u8], _>(bounds(from, to))
@@ -128,6 +138,14 @@ impl Layers {
         }
     }
 
+    /// Whether any layer knows a key of a range.
+    pub(super) fn know(&self, from: &[u8], to: &[u8]) -> bool {
+        let writing = self.writing.as_ref();
+        self.dirty.keys(from, to).next().is_some()
+            || writing.is_some_and(|writing| writing.keys(from, to).next().is_some())
+            || self.old.range::<[u8], _>(bounds(from, to)).next().is_some()
+    }
+
     /// A key within a range before which each layer has at most `limit` of the range's keys; nothing
     /// if none has more in all of it.
     pub(super) fn bound(&self, from: &[u8], to: &[u8], limit: usize) -> Option<&[u8]> {
@@ -174,9 +192,11 @@ impl Layers {
         self.old_bytes
     }
 
-    /// Makes `version` of these changes.
+    /// Makes `version` of these changes, which are in order of keys.
     pub(super) fn replace(&mut self, version: Version, changes: Vec<Replaced>) {
         let mut keys = Vec::with_capacity(changes.len());
+        let mut new = Vec::new();
+        let mut old = Vec::with_capacity(changes.len());
         for change in changes {
             let key = Kept::from(change.key.as_slice());
             let after = Changed::new(&key, change.after);
@@ -188,20 +208,31 @@ impl Layers {
                     before
                 }
                 None => {
-                    self.dirty.insert(key.clone(), after);
+                    self.dirty.records.insert(key.clone(), after);
+                    new.push(key.clone());
                     Changed::new(&key, change.before)
                 }
             };
             self.old_bytes += before.weight;
-            match self.old.get_mut(&key) {
-                Some(versions) => versions.push((version, before)),
-                None => {
-                    self.old.insert(key.clone(), vec![(version, before)]);
-                }
-            }
+            old.push((key.clone(), (version, before)));
             keys.push(key);
         }
+        self.dirty.note(new);
+        self.keep(old);
         self.replaced.push_back((version, keys));
+    }
+
+    /// Keeps what was replaced, in order of keys.
+    fn keep(&mut self, replaced: Vec<(Kept, (Version, Changed))>) {
+        if self.old.is_empty() {
+            // Mostly; then the map is built at once.
+            let all = replaced.into_iter();
+            self.old = all.map(|(key, old)| (key, vec![old])).collect();
+            return;
+        }
+        for (key, old) in replaced {
+            self.old.entry(key).or_default().push(old);
+        }
     }
 
     /// Adds a record to those that the next checkpoint writes. Nobody reads it here.
@@ -228,6 +259,16 @@ impl Layers {
 
     /// Forgets what was replaced by versions up to this one.
     pub(super) fn prune(&mut self, up_to: Version) {
+        if self
+            .replaced
+            .back()
+            .is_some_and(|(newest, _)| *newest <= up_to)
+        {
+            self.old.clear();
+            self.replaced.clear();
+            self.old_bytes = 0;
+            return;
+        }
         while self
             .replaced
             .front()
