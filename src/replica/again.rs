@@ -32,7 +32,7 @@ use super::{Alarm, Replica};
 use crate::codec::change_set::encode;
 use crate::codec::key;
 use crate::model::limits::{CHANGE_SET_BYTES_MAX, DEPENDENCIES_MAX};
-use crate::model::{ChangeSet, Dependency, RepoId, Sequence, Time};
+use crate::model::{ChangeSet, Dependency, OriginId, RepoId, Sequence, Time};
 use crate::storage::{Key, Storage, StorageError};
 use chain::{rest, tip_at};
 
@@ -131,7 +131,8 @@ impl Replica {
             let Some((i, old)) = self.next_again(again)? else {
                 return Ok(());
             };
-            let seen = self.seen_by(&old, again.closing.time, again.alone)?;
+            let ends = |origin| again.closed_after(origin);
+            let seen = self.seen_by(&old, again.closing.time, again.alone, ends)?;
             let mut dependencies = match seen {
                 Seen::All(dependencies) => dependencies,
                 Seen::Lacks(on) => {
@@ -272,19 +273,22 @@ impl Replica {
         Ok(true)
     }
 
-    /// What the author of a change set had seen of others before a time. Where it does not matter
-    /// any more, or if `alone`, what is here will do.
+    /// What the author of a change set had seen before a time. Where it does not matter any more, or if
+    /// `alone`, what is here will do. Of the origins that the same statement closes, which `ends` tells,
+    /// only what counts is named: for the rest stands what comes before in the new chain.
     pub(super) fn seen_by(
         &self,
         old: &ChangeSet,
         time: Time,
         alone: bool,
+        ends: impl Fn(OriginId) -> Option<Sequence>,
     ) -> Result<Seen, StorageError> {
         let repo = self.repo(old.repo);
         let mut seen = Vec::new();
         for on in old.dependencies.iter().take(DEPENDENCIES_MAX - 1) {
             let stream = repo.streams.get(&on.origin);
             let most = stream.map_or(on.sequence, |stream| stream.known_to(on.sequence));
+            let most = ends(on.origin).map_or(most, |last| last.min(most));
             let tip = stream.map_or(Tip::NONE, |stream| stream.tip);
             if tip.sequence < most && tip.time < time && !alone {
                 return Ok(Seen::Lacks(*on));

@@ -313,7 +313,7 @@ impl Replica {
                     }
                     looked_at += 1;
                     let old = self.repo(*repo).journal.get_as_made(*origin, at.next())?;
-                    if let again::Seen::Lacks(on) = self.seen_by(&old, time, false)? {
+                    if let again::Seen::Lacks(on) = self.seen_by(&old, time, false, |_| None)? {
                         self.want_beyond(*repo, on);
                         return Err(RepairError::Behind);
                     }

@@ -79,12 +79,21 @@ impl Again {
         self.stopped.as_ref()
     }
 
+    /// The last number that counts of an origin that the statement closes.
+    pub(super) fn closed_after(&self, origin: OriginId) -> Option<Sequence> {
+        let at = self
+            .next
+            .binary_search_by_key(&origin, |next| next.0)
+            .ok()?;
+        Some(self.closing.closed[at].last)
+    }
+
     /// The closed one for which a change set of the new chain stands, if it names one.
     pub(super) fn stands_for(&self, set: &ChangeSet) -> Option<Dependency> {
         let mut on = set.dependencies.iter();
         let closed = |on: &&Dependency| {
-            let at = self.next.binary_search_by_key(&on.origin, |next| next.0);
-            at.is_ok_and(|at| on.sequence > self.closing.closed[at].last)
+            let last = self.closed_after(on.origin);
+            last.is_some_and(|last| on.sequence > last)
         };
         on.find(closed).copied()
     }
