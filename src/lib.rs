@@ -71,6 +71,6 @@ pub use peer::{
     BackupError, BackupReport, ChangeSetInfo, ChangeSets, ClockRepair, ClockRepairError,
     CloseError, ClosedOrigin, CommitEvent, CreateTokenError, Durability, Event, ImportError,
     ImportFailure, ImportReport, JoinError, JoinToken, Log, LogEntry, LogError, Observer,
-    OpenError, Peer, PeerInfo, PeerOptions, PeerStatus, Receipt, RepairError, RepoStatus,
-    SaveError, Session, SessionError, Target, TreeFormat, WaitError,
+    OpenError, Peer, PeerInfo, PeerOptions, PeerStatus, Receipt, RepairAnyway, RepairError,
+    RepairedOrigin, RepoStatus, SaveError, Session, SessionError, Target, TreeFormat, WaitError,
 };

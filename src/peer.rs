@@ -48,12 +48,13 @@ pub use self::import::{ImportFailure, ImportReport};
 pub use self::log::{Log, LogEntry};
 pub use self::observe::{EVENTS_MAX, Event, Observer};
 pub use self::options::PeerOptions;
-pub use self::repair::{ClockRepair, ClockRepairError};
+pub use self::repair::{ClockRepair, ClockRepairError, RepairedOrigin};
 pub use self::session::{Session, Target};
 pub use self::status::{PeerInfo, PeerStatus};
 pub use self::tree::TreeFormat;
 pub use self::verify::{VerifyError, VerifyReport, verify};
 pub use crate::net::{JoinToken, TokenError};
 pub use crate::replica::{
-    ChangeSetInfo, ClosedOrigin, CommitEvent, Durability, Receipt, RepairError, RepoStatus,
+    ChangeSetInfo, ClosedOrigin, CommitEvent, Durability, Receipt, RepairAnyway, RepairError,
+    RepoStatus,
 };

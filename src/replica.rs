@@ -10,7 +10,7 @@
 //!
 //! The parts: `clock` stamps; `stream` is the chain of one origin, and `ends` says where one ends
 //! that breaks the rules, or that its author has closed (`closing`), since its clock was far ahead
-//! (`ahead`); `journal` finds change sets; `recovery` opens; `save` takes local ones, `admission` those
+//! (`ahead`, `repair`, `again`); `journal` finds change sets; `recovery` opens; `save` takes local ones, `admission` those
 //! of others, `ready` decides when they may be applied (M2, M16); `commit` is the way to the disk,
 //! `checkpoint` that of the state behind it; `gossip` is the talk with others, `members` who belongs.
 //! What merging means is left to `merge`; sockets, threads and timers to the driver.
@@ -33,6 +33,7 @@ mod members;
 mod output;
 mod ready;
 mod recovery;
+mod repair;
 mod rows;
 mod save;
 mod status;
@@ -50,7 +51,7 @@ use crate::model::{OriginId, Predecessor, RepoId, Time};
 use crate::storage::StorageError;
 
 pub use crate::codec::message::Message;
-pub use ahead::{ClosedOrigin, Repair, RepairError};
+pub use again::count_again;
 pub use backup::{Copied, Copier, CopyError};
 pub use config::{Durability, Founder, ReplicaConfig};
 #[cfg(feature = "faults")]
@@ -62,6 +63,7 @@ pub use output::{
     Ticket,
 };
 pub use recovery::OpenError;
+pub use repair::{ClosedOrigin, Repair, RepairAnyway, RepairError};
 pub use save::SaveError;
 pub use status::{Counters, HeldReason, PeerStatus, RepoStatus, Status};
 pub use verify::{PROBLEMS_MAX, Verified, verify};
@@ -75,6 +77,7 @@ use gossip::Gossip;
 use journal::Journal;
 use members::Membership;
 use ready::Holds;
+use repair::Repairing;
 use stream::Streams;
 
 /// A step back of the clock is taken for one from so many milliseconds on.
@@ -113,6 +116,8 @@ pub struct Replica {
     remaking: Option<Remake>,
     /// What is being saved again, since its author has closed the origin.
     again: Vec<Again>,
+    /// How far it has been looked whether a repair may begin.
+    repairing: Repairing,
     /// The clock is far behind what this replica has seen, and is not believed.
     doubted: bool,
     /// When it was opened, if nothing was found then that this replica had made: all of that is
@@ -256,6 +261,7 @@ impl Replica {
         self.now = now;
         self.gossip.clock_set_back(now);
         self.witnessed_at = self.witnessed_at.min(now);
+        self.repairing.clock_set_back(now);
         for repo in self.repos.values_mut() {
             repo.checkpointed_at = repo.checkpointed_at.min(now);
         }

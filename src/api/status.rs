@@ -11,7 +11,7 @@ use crate::merge::Heads;
 use crate::model::id::Time;
 use crate::model::{OriginId, RepoId, Sequence};
 use crate::peer::{PeerInfo, PeerStatus};
-use crate::replica::{HeldReason, RepoStatus};
+use crate::replica::{Alarm, HeldReason, RepoStatus};
 
 /// A JSON answer of one line.
 pub(super) fn json_answer(value: &Value) -> Response {
@@ -206,6 +206,12 @@ fn warnings(status: &PeerStatus) -> Vec<String> {
             repo.name(),
             super::log::rfc3339(until).unwrap_or_default(),
         ));
+    }
+    for repo in &status.state.repos {
+        for origin in &repo.lacking {
+            let (repo, origin) = (repo.repo, *origin);
+            warnings.push(Alarm::AgainLacking { repo, origin }.to_string());
+        }
     }
     warnings
 }

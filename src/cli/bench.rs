@@ -77,12 +77,17 @@ impl Bench {
             true => Ok(String::new()),
             false => apply(&connection, &format!("remove {path}\n")),
         };
-        let (saved, seen) = done?;
-        self.print(&saved, &seen, others.len(), out)?;
-        out.flush()?;
-        verdict(&saved, &seen)?;
-        removed.map_err(|error| error.context(format!("{path} is left behind")))?;
-        Ok(())
+        let told = done.and_then(|(saved, seen)| {
+            self.print(&saved, &seen, others.len(), out)?;
+            out.flush()?;
+            verdict(&saved, &seen)
+        });
+        match (told, removed) {
+            (told, Ok(_)) => told,
+            (Err(error), Err(_)) | (Ok(()), Err(error)) => {
+                Err(error.context(format!("{path} is left behind")))
+            }
+        }
     }
 
     fn daemons(&self) -> Vec<Daemon> {

@@ -6,7 +6,8 @@
 //! not goes away, since the holder looks again after letting go. So an uncontended save runs on
 //! its caller's thread, without a switch, and contended ones are worked off in rows. A holder
 //! hands over to the core thread after [`INPUTS_MAX`] inputs; that thread also runs the timers,
-//! and everything that came over the network, whose merges can be long.
+//! and everything that came over the network. What can take long, such as merging that, is left to it
+//! as well, whoever comes first when it is time for it.
 //!
 //! Nothing here waits while it holds the lock: what the replica puts out goes to queues.
 
@@ -281,7 +282,7 @@ impl Core {
     }
 
     /// Works off inputs: at most so many of this process, and so many messages. Gives how many of
-    /// this process there were.
+    /// this process there were. Who takes no messages does nothing that can take long.
     fn turn(&self, engine: &mut Engine, inputs_max: usize, messages_max: usize) -> usize {
         let (mut inputs, mut messages) = (0, 0);
         loop {
@@ -302,7 +303,11 @@ impl Core {
             drop(inbox);
             engine.take(self, input, clock::now());
         }
-        engine.pump(self);
+        if messages_max == 0 && engine.replica.has_long_work() {
+            self.summon();
+        } else {
+            engine.pump(self);
+        }
         if let Some(origin) = engine.new_origin() {
             let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
             current.origin = origin;
@@ -408,4 +413,85 @@ impl Core {
 
 fn states(replica: &Replica) -> [Arc<State>; RepoId::ALL.len()] {
     RepoId::ALL.map(|repo| replica.state(repo).clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::script::parse_line;
+    use crate::model::{PublicKey, Sequence};
+    use crate::replica::{Founder, Identity, Output, ReplicaConfig};
+    use crate::storage::Storage;
+    use crate::storage::memory::MemoryStorage;
+
+    const CONNECTION: ConnectionId = ConnectionId(1);
+
+    /// A replica of the cluster that the first identity has founded.
+    fn replica(seed: u8) -> (Arc<Store>, Replica) {
+        let founder = Founder {
+            key: identity(1).public(),
+            nonce: [3; 16],
+        };
+        let store = Store::new(Box::new(MemoryStorage::new()));
+        let config = ReplicaConfig::new(founder);
+        let (identity, now) = (identity(seed), clock::now());
+        let replica = Replica::open(config, identity, store.clone(), [seed; 32], now);
+        (store, replica.unwrap())
+    }
+
+    fn identity(seed: u8) -> Identity {
+        Identity::from_seed(&[seed; 32])
+    }
+
+    /// A save of the first replica, as it sends it.
+    fn range() -> (PublicKey, Message) {
+        let (store, mut author) = replica(1);
+        let now = clock::now();
+        let mut draft = Draft::new(author.state(RepoId::MAIN).snapshot(), author.origin());
+        draft.apply(&parse_line("add /a").unwrap()).unwrap();
+        author.save(now, &draft).unwrap();
+        author.connected(now, CONNECTION, identity(2).public());
+        let mut asked = false;
+        while let Some(output) = author.poll_output() {
+            match output {
+                Output::Commit { token, records } => {
+                    store.append(&records).unwrap();
+                    author.committed(now, token);
+                }
+                Output::Saved { .. } if !asked => {
+                    asked = true;
+                    let want = Message::Want {
+                        repo: RepoId::MAIN,
+                        origin: author.origin(),
+                        after: Sequence(0),
+                    };
+                    author.receive(now, CONNECTION, want);
+                }
+                Output::Send { message, .. } if matches!(message, Message::Range { .. }) => {
+                    return (identity(1).public(), message);
+                }
+                _ => {}
+            }
+        }
+        panic!("it has sent nothing");
+    }
+
+    #[test]
+    fn what_has_come_is_merged_by_the_core_thread_whoever_is_at_it() {
+        let (author, range) = range();
+        let (store, replica) = replica(2);
+        let core = Core::new(replica, store, Box::new(|| Err(OpenError::Ended)));
+        // As if that thread slept.
+        core.handover.store(false, Ordering::SeqCst);
+        core.submit(Input::Run(Box::new(move |engine| {
+            let now = clock::now();
+            engine.replica.connected(now, CONNECTION, author);
+            engine.replica.receive(now, CONNECTION, range);
+        })));
+        let merged = || core.inspect(|it| it.replica.state(RepoId::MAIN).latest().heads().len());
+        assert_eq!(merged(), 0);
+        assert!(std::mem::take(&mut core.inbox().summoned));
+        core.inspect(|engine| core.turn(engine, INPUTS_MAX, MESSAGES_MAX));
+        assert_eq!(merged(), 1);
+    }
 }

@@ -237,7 +237,7 @@ impl Engine {
             self.failure = Some(error.to_string());
             core.disk.fail(error);
         }
-        if matches!(alarm, Alarm::OwnHeld { .. }) {
+        if matches!(alarm, Alarm::OwnHeld { .. } | Alarm::AgainLacking { .. }) {
             return; // the status tells it for as long as it is so
         }
         if self.alarms.len() == ALARMS_MAX {

@@ -30,6 +30,7 @@ use super::status::PeerStatus;
 use crate::merge::{ReadTree as _, Snapshot};
 use crate::model::{ChangeSetId, NodeId, NodePath, OriginId, PublicKey, RepoId, Sequence};
 use crate::net::JoinToken;
+use crate::replica::RepairAnyway;
 
 /// Longest time that closing may take until it is given up.
 const CLOSE_MAX: Duration = Duration::from_secs(30);
@@ -261,13 +262,18 @@ impl Peer {
     /// its content is saved again as of now. Returns when that is durable. To be repeated if it was
     /// interrupted; it does nothing where nothing is held.
     ///
-    /// Unless `alone`, it is refused if other members are not connected: this directory could be an
-    /// older copy of one whose clock has been repaired before.
+    /// Unless [`RepairAnyway::alone`], it is refused if no other member is connected: this directory could
+    /// be an older copy of one whose clock has been repaired before. Unless
+    /// [`RepairAnyway::clock_is_right`], it is refused if others have saved what is later than this
+    /// machine's clock says: that may be behind, and never have been ahead.
     ///
     /// # Errors
     /// Why it was not done, or not to the end.
-    pub async fn repair_clock(&self, alone: bool) -> Result<ClockRepair, ClockRepairError> {
-        super::repair::repair_clock(&self.inner, alone).await
+    pub async fn repair_clock(
+        &self,
+        anyway: RepairAnyway,
+    ) -> Result<ClockRepair, ClockRepairError> {
+        super::repair::repair_clock(&self.inner, anyway).await
     }
 
     /// Makes a token with which another replica can join the cluster through this one, until it

@@ -144,7 +144,8 @@ impl Replica {
         let stream = self.repo(repo_id).streams.get(&origin);
         let tip = stream.map_or(Tip::NONE, |stream| stream.tip);
         // Of an origin that has ended, nothing is lacking once its end is here.
-        let whole = stream.is_some_and(|s| s.ended.is_some_and(|end| end <= tip.sequence));
+        let enough = stream.and_then(Stream::enough);
+        let whole = enough.is_some_and(|enough| enough <= tip.sequence);
         if first > tip.sequence.next() {
             if whole {
                 self.counters.dropped += count;
@@ -278,7 +279,7 @@ impl Replica {
             return false;
         }
         let stream = self.repo(repo_id).streams.get(&origin);
-        if let Some(end) = stream.and_then(|stream| stream.ended) {
+        if let Some(end) = stream.and_then(Stream::enough) {
             let carries = |link: &Link| link.change_set.sequence >= end && link.seal.is_some();
             let carrier = links.iter().position(carries);
             links.truncate(carrier.map_or(links.len(), |at| at + 1));
@@ -318,10 +319,14 @@ impl Replica {
     ) -> bool {
         let total = links.len();
         let mut room = total;
-        let (mut count, mut bytes) = self.stream_entry(repo_id, origin, author).future;
+        let stream = self.stream_entry(repo_id, origin, author);
+        let wanted = stream.wanted;
+        let (mut count, mut bytes) = stream.future;
         // Ids rise, so what is from the future is at the end. It is taken in whole runs.
         for (i, link) in links.iter().enumerate() {
-            if self.clock.is_future(self.now, link.change_set.id.time) {
+            if self.clock.is_future(self.now, link.change_set.id.time)
+                && link.change_set.sequence > wanted
+            {
                 count += 1;
                 bytes += link.body.len();
             }
@@ -336,7 +341,8 @@ impl Replica {
         self.stream_entry(repo_id, origin, author).full |= room < total;
         let mut taken = 0;
         for link in links.into_iter().take(room) {
-            let future = self.clock.is_future(self.now, link.change_set.id.time);
+            let future = self.clock.is_future(self.now, link.change_set.id.time)
+                && link.change_set.sequence > wanted;
             let change_set = Arc::new(link.change_set);
             let tip = Tip {
                 sequence: change_set.sequence,

@@ -10,137 +10,49 @@
 //! And it names the one that it stands for. That does not count: the dependency is one on the last
 //! number before the end (`ends`). But whoever does not know of the end yet waits for it, so that
 //! nobody ever applies both.
+//!
+//! What follows from what: a change set names of others what is not from the future, so all of that
+//! has to be here, or a copy of the directory that has more would make another chain. If something is
+//! not here it is waited for, and asked for where nobody offers it (`gossip/beyond`). What is in the
+//! journal of the new chain already, from an earlier life or another copy, is gone on from as it is.
+
+mod chain;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+pub use chain::count_again;
+
+pub(super) use chain::Again;
 
 use super::commit::{BATCH_BYTES_ENOUGH, Entry};
 use super::fault::{self, Fault};
 use super::stream::Tip;
 use super::{Alarm, Replica};
-use crate::codec::change_set::{chain_hash, encode};
-use crate::codec::closing::Closing;
+use crate::codec::change_set::encode;
 use crate::codec::key;
 use crate::model::limits::{CHANGE_SET_BYTES_MAX, DEPENDENCIES_MAX};
-use crate::model::{
-    Birth, ChangeSet, ChangeSetId, Dependency, NodeId, Operation, OriginId, RepoId, Sequence, Time,
-    Value,
-};
+use crate::model::{ChangeSet, Dependency, OriginId, RepoId, Sequence, Time};
 use crate::storage::{Key, Storage, StorageError};
+use chain::{rest, tip_at};
 
-/// What is left to be saved again of one statement.
-pub(super) struct Again {
-    closing: Closing,
-    /// The origin of the new chain.
-    origin: OriginId,
-    /// What is next of each origin, in their order.
-    next: Vec<(OriginId, Sequence)>,
-    /// The end of the new chain.
-    tip: Tip,
-    /// The new ids of nodes whose id follows from when they were added.
-    nodes: BTreeMap<NodeId, NodeId>,
-    /// Whether the statement is durable. Nothing is saved before.
-    durable: bool,
-}
-
-impl Again {
-    pub(super) fn new(closing: Closing) -> Self {
-        let next = closing
-            .origins()
-            .map(|(origin, closed)| (origin, closed.last.next()))
-            .collect();
-        Self {
-            origin: closing.again(),
-            next,
-            tip: Tip::NONE,
-            nodes: BTreeMap::new(),
-            durable: false,
-            closing,
-        }
-    }
-
-    /// The statement.
-    pub(super) fn closing(&self) -> &Closing {
-        &self.closing
-    }
-
-    /// The next one of the new chain that stands for `old`.
-    fn renew(&mut self, old: &ChangeSet, dependencies: Vec<Dependency>) -> ChangeSet {
-        let sequence = self.tip.sequence.next();
-        let id = ChangeSetId {
-            time: Time(self.closing.time.0 + sequence.0),
-            origin: self.origin,
-        };
-        let mut set = ChangeSet {
-            repo: old.repo,
-            id,
-            sequence,
-            previous: self.tip.hash,
-            birth: (sequence == Sequence(1)).then(|| Birth {
-                key: self.closing.key,
-                nonce: self.closing.nonce(),
-                predecessor: None,
-            }),
-            dependencies,
-            rules: old.rules,
-            all_or_nothing: old.all_or_nothing,
-            message: old.message.clone(),
-            operations: old.operations.clone(),
-        };
-        set.message
-            .get_or_insert_with(|| format!("saved again: {}", old.id).into());
-        let stamps = (0..old.operations.len()).map(|index| (old.stamp(index), set.stamp(index)));
-        let stamps: Vec<_> = stamps.collect();
-        for (operation, (old, new)) in set.operations.iter_mut().zip(stamps) {
-            let before = operation.node(old);
-            for node in operation.nodes_mut() {
-                *node = self.node(*node);
-            }
-            if let Operation::Set { value, .. } = operation {
-                *value = self.value(value);
-            }
-            let after = operation.node(new);
-            if before != after {
-                self.nodes.insert(before, after);
-            }
-        }
-        set
-    }
-
-    fn node(&self, node: NodeId) -> NodeId {
-        self.nodes.get(&node).copied().unwrap_or(node)
-    }
-
-    fn value(&self, value: &Value) -> Value {
-        match value {
-            Value::Ref(node) => Value::Ref(self.node(*node)),
-            Value::List(list) => {
-                let renewed = list.iter().map(|item| self.value(item)).collect();
-                Value::list(renewed).expect("a list of as many that are no lists")
-            }
-            other => other.clone(),
-        }
-    }
-
-    /// Where a change set of the new chain has its place.
-    fn tip_at(set: &ChangeSet, body: &[u8]) -> Tip {
-        Tip {
-            sequence: set.sequence,
-            hash: chain_hash(body),
-            time: set.id.time,
-        }
-    }
+/// What the author of a change set had seen of others that is not from the future.
+pub(super) enum Seen {
+    /// This.
+    All(Vec<Dependency>),
+    /// That can not be told without this.
+    Lacks(Dependency),
 }
 
 impl Replica {
     /// Takes up what an earlier life has not finished.
     pub(super) fn resume_again(&mut self, storage: &dyn Storage) -> Result<(), StorageError> {
+        let own_key = self.identity.public();
         for id in RepoId::ALL {
-            let own: Vec<_> = self.repo(id).closings.values().cloned().collect();
+            let own: Vec<_> = self.repo(id).closings.of(own_key).cloned().collect();
             for closing in own {
                 let done = key::saved_again(id, closing.again());
-                let mine = closing.key == self.identity.public();
-                if mine && !fault::on(Fault::AgainForgotten) && storage.get(&done)?.is_none() {
+                if !fault::on(Fault::AgainForgotten) && storage.get(&done)?.is_none() {
                     let mut again = Again::new(closing);
                     again.durable = true;
                     self.again.push(again);
@@ -160,46 +72,76 @@ impl Replica {
 
     /// Saves again what is to be, as much as fits a commit.
     pub(super) fn save_again(&mut self) {
-        // A copy of the directory that has not all of it leaves that to the one that has.
-        let (mut all, lacking): (Vec<_>, Vec<_>) = std::mem::take(&mut self.again)
-            .into_iter()
-            .partition(|again| self.has_all_of(again));
-        for again in lacking {
-            let streams = &self.repo(again.closing.repo).streams;
-            if streams.contains_key(&again.origin) {
-                continue; // somebody has it, and it comes from there
+        let mut all = std::mem::take(&mut self.again);
+        for again in &mut all {
+            if !again.durable || again.stopped.is_some() {
+                continue;
             }
-            self.alarm(Alarm::AgainLacking {
-                repo: again.closing.repo,
-                origin: again.origin,
-            });
-        }
-        for again in all.iter_mut().filter(|again| again.durable) {
-            if let Err(error) = self.go_on_again(again) {
-                self.fail(error);
-                break;
+            match self.go_on_again(again) {
+                Ok(()) => {}
+                // What can not be read does not come to be readable by trying again.
+                Err(StorageError::Damaged(reason)) => {
+                    self.alarm(Alarm::AgainStopped {
+                        repo: again.closing.repo,
+                        origin: again.origin,
+                        reason: reason.clone(),
+                    });
+                    again.stopped = Some(StorageError::Damaged(reason));
+                }
+                Err(error) => {
+                    self.fail(error);
+                    break;
+                }
             }
         }
         all.retain(|again| !self.is_saved_again(again));
         self.again = all;
     }
 
-    /// Whether everything is here that a statement wants saved again.
-    fn has_all_of(&self, again: &Again) -> bool {
-        let streams = &self.repo(again.closing.repo).streams;
-        let mut closed = again.closing.origins();
-        closed.all(|(origin, closed)| {
-            let stream = streams.get(&origin);
-            stream.is_some_and(|stream| stream.tip.sequence >= closed.tip)
-        })
-    }
-
     fn go_on_again(&mut self, again: &mut Again) -> Result<(), StorageError> {
+        if let Some(on) = again.lacks
+            && self.lacks_still(again, on)
+        {
+            self.want_beyond(again.closing.repo, on);
+            return Ok(());
+        }
+        // Whose turn it is can be told only where all is here.
+        let closed = again.closing.origins();
+        let tips = closed.map(|(origin, closed)| Dependency {
+            origin,
+            sequence: closed.tip,
+        });
+        let lacking: Vec<_> = tips.filter(|on| self.lacks_still(again, *on)).collect();
+        again.lacks = lacking.first().copied();
+        if again.lacks.is_some() {
+            for on in lacking {
+                self.want_beyond(again.closing.repo, on);
+            }
+            self.tell_lacking(again);
+            return Ok(());
+        }
         while self.on_their_way() < BATCH_BYTES_ENOUGH {
-            let Some(old) = self.next_again(again)? else {
+            if self.go_over(again)? {
+                continue;
+            }
+            if let Some(old) = again.halved.take() {
+                self.push_rest(again, &old);
+                continue;
+            }
+            let Some((i, old)) = self.next_again(again)? else {
                 return Ok(());
             };
-            let mut dependencies = self.seen_then(again, &old)?;
+            let ends = |origin| again.closed_after(origin);
+            let seen = self.seen_by(&old, again.closing.time, again.alone, ends)?;
+            let mut dependencies = match seen {
+                Seen::All(dependencies) => dependencies,
+                Seen::Lacks(on) => {
+                    again.lacks = Some(on);
+                    self.want_beyond(again.closing.repo, on);
+                    self.tell_lacking(again);
+                    return Ok(());
+                }
+            };
             let is_after = |on: &&Dependency| on.origin < old.id.origin;
             let at = dependencies.iter().take_while(is_after).count();
             let stands_for = Dependency {
@@ -207,31 +149,79 @@ impl Replica {
                 sequence: old.sequence,
             };
             dependencies.insert(at, stands_for);
-            let mut set = again.renew(&old, dependencies);
-            let mut body = encode(&set);
-            if body.len() > CHANGE_SET_BYTES_MAX {
-                // Where it does not fit, what it depends on, and its birth, go before it.
-                set.operations = Vec::new();
-                body = encode(&set);
-                self.push_again(again, set, body);
-                set = again.renew(&old, Vec::new());
-                body = encode(&set);
+            again.next[i].1 = old.sequence.next();
+            let set = again.renew(again.tip, &old, dependencies);
+            let body = encode(&set);
+            if body.len() <= CHANGE_SET_BYTES_MAX {
+                self.push_again(again, &old, set, body);
+                continue;
             }
-            if body.len() > CHANGE_SET_BYTES_MAX {
-                set.message = None;
-                body = encode(&set);
-            }
-            if body.len() > CHANGE_SET_BYTES_MAX {
+            // Where it does not fit, what it depends on, and its birth, go before it.
+            let half = ChangeSet {
+                operations: Vec::new(),
+                ..set
+            };
+            let body = encode(&half);
+            if rest(again, tip_at(&half, &body), &old).is_none() {
                 self.alarm(Alarm::NotAgain { id: old.id });
                 continue;
             }
-            self.push_again(again, set, body);
+            self.push_again(again, &old, half, body);
         }
         Ok(())
     }
 
-    /// The one whose turn it is: of those that are next, the one with the least id.
-    fn next_again(&self, again: &mut Again) -> Result<Option<Arc<ChangeSet>>, StorageError> {
+    /// Whether something that is waited for is not here.
+    fn lacks_still(&self, again: &Again, on: Dependency) -> bool {
+        let stream = self.repo(again.closing.repo).streams.get(&on.origin);
+        let closed = again.next.binary_search_by_key(&on.origin, |next| next.0);
+        stream.is_none_or(|stream| {
+            // Of others only what is not from the future matters.
+            let (most, enough) = match closed {
+                Ok(_) => (on.sequence, false),
+                Err(_) => (
+                    stream.known_to(on.sequence),
+                    stream.tip.time >= again.closing.time,
+                ),
+            };
+            stream.tip.sequence < most && !enough
+        })
+    }
+
+    fn tell_lacking(&mut self, again: &mut Again) {
+        if !std::mem::replace(&mut again.told, true) && self.is_missed(again) {
+            self.alarm(Alarm::AgainLacking {
+                repo: again.closing.repo,
+                origin: again.origin,
+            });
+        }
+    }
+
+    /// Whether what is to be saved again waits for something, and nobody else has saved it.
+    pub(super) fn is_missed(&self, again: &Again) -> bool {
+        let streams = &self.repo(again.closing.repo).streams;
+        let begun = streams.get(&again.origin);
+        again.lacks.is_some() && begun.is_none_or(|chain| chain.tip == Tip::NONE)
+    }
+
+    /// Goes on without what was seen of others and is not here.
+    pub(super) fn wait_no_more(&mut self) {
+        for again in &mut self.again {
+            let streams = &self.repos[&again.closing.repo].streams;
+            let mut closed = again.closing.origins();
+            again.alone = true;
+            if closed.all(|(origin, closed)| {
+                let stream = streams.get(&origin);
+                stream.is_some_and(|stream| stream.tip.sequence >= closed.tip)
+            }) {
+                again.lacks = None;
+            }
+        }
+    }
+
+    /// The one whose turn it is, and of which origin: of those that are next, the one with the least
+    /// id.
+    fn next_again(&self, again: &Again) -> Result<Option<(usize, Arc<ChangeSet>)>, StorageError> {
         let journal = &self.repo(again.closing.repo).journal;
         let mut first: Option<(usize, Arc<ChangeSet>)> = None;
         for (i, (origin, next)) in again.next.iter().enumerate() {
@@ -243,17 +233,69 @@ impl Replica {
                 first = Some((i, set));
             }
         }
-        Ok(first.map(|(i, set)| {
-            again.next[i].1 = set.sequence.next();
-            set
-        }))
+        Ok(first)
     }
 
-    /// What the author of a change set had seen of others that is not from the future.
-    fn seen_then(&self, again: &Again, old: &ChangeSet) -> Result<Vec<Dependency>, StorageError> {
+    /// Takes note of the next one of the new chain, if it is here. Whether it is.
+    fn go_over(&mut self, again: &mut Again) -> Result<bool, StorageError> {
+        let repo = self.repo(again.closing.repo);
+        let Some(chain) = repo.streams.get(&again.origin) else {
+            return Ok(false);
+        };
+        let (tip, at) = (chain.tip, again.tip.sequence.next());
+        if at > tip.sequence {
+            let ended = chain.ended.is_some_and(|last| last < at);
+            if ended && self.next_again(again)?.is_some() {
+                self.give_up_again(again, "somebody has ended it");
+            }
+            return Ok(false);
+        }
+        let set = repo.journal.get_as_made(again.origin, at)?;
+        let old = match again.stands_for(&set) {
+            // Those before it were too large.
+            Some(on) => loop {
+                match self.next_again(again)? {
+                    Some((i, old)) => {
+                        again.next[i].1 = old.sequence.next();
+                        if (old.id.origin, old.sequence) == (on.origin, on.sequence) {
+                            break Some(old);
+                        }
+                    }
+                    None => break None,
+                }
+            },
+            None => again.halved.take(),
+        };
+        match old {
+            Some(old) => again.made(&old, &set, &encode(&set)),
+            None => self.give_up_again(again, "it was begun by another version"),
+        }
+        Ok(true)
+    }
+
+    /// What the author of a change set had seen before a time. Where it does not matter any more, or if
+    /// `alone`, what is here will do. Of the origins that the same statement closes, which `ends` tells,
+    /// only what counts is named: for the rest stands what comes before in the new chain.
+    pub(super) fn seen_by(
+        &self,
+        old: &ChangeSet,
+        time: Time,
+        alone: bool,
+        ends: impl Fn(OriginId) -> Option<Sequence>,
+    ) -> Result<Seen, StorageError> {
+        let repo = self.repo(old.repo);
         let mut seen = Vec::new();
         for on in old.dependencies.iter().take(DEPENDENCIES_MAX - 1) {
-            let last = self.last_before(again.closing.repo, *on, again.closing.time)?;
+            let stream = repo.streams.get(&on.origin);
+            let most = stream.map_or(on.sequence, |stream| stream.known_to(on.sequence));
+            let most = ends(on.origin).map_or(most, |last| last.min(most));
+            let tip = stream.map_or(Tip::NONE, |stream| stream.tip);
+            if tip.sequence < most && tip.time < time && !alone {
+                return Ok(Seen::Lacks(*on));
+            }
+            let last = super::ahead::last_before(most.min(tip.sequence), time, |at| {
+                Ok(repo.journal.get_as_made(on.origin, at)?.id.time)
+            })?;
             if last > Sequence(0) {
                 let origin = on.origin;
                 seen.push(Dependency {
@@ -262,38 +304,33 @@ impl Replica {
                 });
             }
         }
-        Ok(seen)
+        Ok(Seen::All(seen))
     }
 
-    /// The last number of an origin, up to that of `on`, whose time is below `time`.
-    pub(super) fn last_before(
-        &self,
-        repo: RepoId,
-        on: Dependency,
-        time: Time,
-    ) -> Result<Sequence, StorageError> {
-        let repo = self.repo(repo);
-        let tip = repo.streams.get(&on.origin).map(|stream| stream.tip);
-        let most = on.sequence.min(tip.map_or(Sequence(0), |tip| tip.sequence));
-        super::ahead::last_before(most, time, |at| {
-            Ok(repo.journal.get_as_made(on.origin, at)?.id.time)
-        })
+    /// The operations of one whose dependencies are saved again.
+    fn push_rest(&mut self, again: &mut Again, old: &Arc<ChangeSet>) {
+        match rest(again, again.tip, old) {
+            Some((set, body)) => self.push_again(again, old, set, body),
+            None => self.alarm(Alarm::NotAgain { id: old.id }),
+        }
     }
 
-    /// The next one of the new chain: taken, unless it has been before.
-    fn push_again(&mut self, again: &mut Again, set: ChangeSet, body: Vec<u8>) {
+    /// The next one of the new chain.
+    fn push_again(
+        &mut self,
+        again: &mut Again,
+        old: &Arc<ChangeSet>,
+        set: ChangeSet,
+        body: Vec<u8>,
+    ) {
         let (repo, origin, key) = (set.repo, set.id.origin, again.closing.key);
-        again.tip = Again::tip_at(&set, &body);
+        again.made(old, &set, &body);
         let tip = again.tip;
-        let stream = self.stream_entry(repo, origin, key);
-        if tip.sequence <= stream.tip.sequence {
-            return;
+        self.stream_entry(repo, origin, key).advance(tip);
+        // If the clock was set back since the statement, this is from the future as well.
+        if !self.clock.is_future(self.now, tip.time) {
+            self.clock.resume(tip.time);
         }
-        if set.previous != stream.tip.hash {
-            return self.give_up_again(again);
-        }
-        stream.advance(tip);
-        self.clock.resume(tip.time);
         let repo_ = self.repo_mut(repo);
         repo_.journal.push(Arc::new(set), body.len());
         repo_.holds.look_at(origin);
@@ -308,19 +345,14 @@ impl Replica {
         });
     }
 
-    /// The new chain was begun otherwise, by another program: it can not be gone on with.
-    fn give_up_again(&mut self, again: &mut Again) {
+    /// The new chain is not what it would be, or has ended: it can not be gone on with.
+    fn give_up_again(&mut self, again: &mut Again, reason: &str) {
         let (repo, origin) = (again.closing.repo, again.origin);
-        let tip = self.repo(repo).streams[&origin].tip;
-        for ((_, next), closed) in again.next.iter_mut().zip(&again.closing.closed) {
-            *next = closed.tip.next();
-        }
-        again.tip = tip;
-        self.alarm(Alarm::Journal {
+        again.end(self.repo(repo).streams[&origin].tip);
+        self.alarm(Alarm::AgainStopped {
             repo,
             origin,
-            sequence: tip.sequence.next(),
-            reason: "what is saved again was begun by another version".into(),
+            reason: reason.into(),
         });
     }
 
@@ -328,7 +360,8 @@ impl Replica {
     fn is_saved_again(&mut self, again: &Again) -> bool {
         let repo = again.closing.repo;
         let mut next = again.next.iter().zip(&again.closing.closed);
-        if !again.durable || next.any(|((_, next), closed)| *next <= closed.tip) {
+        let left = again.halved.is_some() || next.any(|((_, next), closed)| *next <= closed.tip);
+        if !again.durable || left {
             return false;
         }
         let stored = self.repo(repo).streams.get(&again.origin);

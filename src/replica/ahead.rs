@@ -12,8 +12,8 @@
 //! older; or if somebody says that it is right ([`Replica::repair_clock`]). If not, the replica goes
 //! on above all that it has seen, and says so.
 //!
-//! What is held may be applied when its time comes; or `repair_clock` closes the origins (`closing`)
-//! and saves it again now (`again`). `docs/decisions/0010` says why.
+//! What is held may be applied when its time comes; or a person has it saved again now (`repair`).
+//! `docs/decisions/0010` says why.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,21 +22,15 @@ use super::clock::Clock;
 use super::ends::{self, Ends};
 use super::fault::{self, Fault};
 use super::journal::JournalReader;
-use super::ready::Hold;
 use super::{Alarm, Remake, Replica, ReplicaConfig, STEP_BACK_MS, verify};
-use crate::codec::closing::{CLOSED_MAX, Closed, Closing};
-use crate::codec::journal::Seal;
 use crate::codec::{key, mark};
 use crate::merge::{ReadError, State};
-use crate::model::{OriginId, PublicKey, RepoId, Sequence, Time};
+use crate::model::{OriginId, PublicKey, Sequence, Time};
 use crate::storage::{Storage, StorageError};
 
 /// A lead of so many milliseconds, and the allowed skew, is waited out: for that long the others
 /// hold what is saved here.
 const WAITED_OUT_MS: u64 = 60_000;
-/// A clock that shows less, the beginning of 2020 in milliseconds, has not been set: a machine without a
-/// battery begins in 1970.
-const OLDEST_MS: u64 = 1_577_836_800_000;
 /// For how long the word counts that the clock is right, in milliseconds.
 const WORD_MS: u64 = 3_600_000;
 
@@ -61,63 +55,8 @@ impl Weighed {
     }
 }
 
-/// An origin that was closed, and what becomes of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClosedOrigin {
-    /// The repository.
-    pub repo: RepoId,
-    /// The origin.
-    pub origin: OriginId,
-    /// The last number that counts.
-    pub last: Sequence,
-    /// The last number there is. Those after `last` are saved again.
-    pub tip: Sequence,
-    /// Under which origin.
-    pub again: OriginId,
-}
-
-/// How far a repair is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Repair {
-    /// The replica is to be opened again first. To be asked once more after that.
-    Reopening,
-    /// Origins are closed, and what they had is being saved again. To be asked once more.
-    Working(Vec<ClosedOrigin>),
-    /// Nothing of this replica's own is held since it is from the future.
-    Done,
-}
-
-/// Why a clock was not repaired. Nothing has changed then.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RepairError {
-    /// No other member could say whether this has been done before.
-    #[error(
-        "no other replica is connected: if this directory is an older copy, the saves may have been \
-         repaired before, and would come twice; connect to one, or say that it is alone"
-    )]
-    Alone,
-    /// Others have more of what is to be saved again.
-    #[error(
-        "others have more of this replica's own saves than it has itself; try again in a moment"
-    )]
-    Behind,
-    /// The clock shows a time before there was such a thing as a cluster.
-    #[error("the clock of this machine has not been set: it shows a time before 2020")]
-    Unset,
-    /// The replica is being closed.
-    #[error("the peer is closing")]
-    Closing,
-    /// The clock has come to the end of its range.
-    #[error("the clock of this machine is at the end of time; set it right")]
-    Clock,
-    /// The store has failed, or could not be read.
-    #[error("nothing can be saved since the store failed: {0}")]
-    Storage(#[from] StorageError),
-}
-
 /// From when on a lead is not waited out, and that by which it is a lead.
-fn bounds(config: &ReplicaConfig, now: Time, word: bool) -> (Time, Time) {
+pub(super) fn bounds(config: &ReplicaConfig, now: Time, word: bool) -> (Time, Time) {
     let limit = now.plus_millis(config.skew_max_ms);
     let patience = if word { STEP_BACK_MS } else { WAITED_OUT_MS };
     (limit, limit.plus_millis(patience))
@@ -238,6 +177,7 @@ pub(super) fn weigh(
     config: &ReplicaConfig,
     own: PublicKey,
     storage: &Arc<dyn Storage>,
+    states: &[Arc<State>],
     now: Time,
 ) -> Result<Weighed, ReadError> {
     let word = has_word(storage.as_ref(), now)?;
@@ -247,13 +187,13 @@ pub(super) fn weigh(
         .and_then(|bytes| mark::decode_clock(&bytes).ok())
         .unwrap_or_default();
     let mut repos = Vec::new();
-    for id in RepoId::ALL {
-        let heads = State::open(id, storage.clone(), config.cache_bytes)?.heads();
+    for state in states {
+        let heads = state.heads();
         let applied = heads.iter().map(|(origin, head)| (*origin, head.time));
         let applied: Applied = applied.collect();
         // What was held is applied without a commit of its own, so the bound on disk may be below it.
         reached = applied.values().copied().fold(reached, Time::max);
-        repos.push((JournalReader::new(id, storage.clone()), applied));
+        repos.push((JournalReader::new(state.repo(), storage.clone()), applied));
     }
     if reached <= late {
         return Ok(Weighed::Usual(late));
@@ -270,16 +210,17 @@ pub(super) fn weigh(
     })
 }
 
-/// Makes a stored state again that has applied what is later than `limit`.
+/// Makes a stored state again that has applied what is later than `limit`. Whether it had; then `state`
+/// is not what is stored any more.
 pub(super) fn give_up_future(
-    repo: RepoId,
     storage: &Arc<dyn Storage>,
-    cache_bytes: usize,
+    state: &State,
+    ends: &Ends,
     limit: Time,
-) -> Result<(), ReadError> {
-    let heads = State::open(repo, storage.clone(), cache_bytes)?.heads();
+) -> Result<bool, ReadError> {
+    let (repo, heads) = (state.repo(), state.heads());
     if heads.values().all(|head| head.time <= limit) {
-        return Ok(());
+        return Ok(false);
     }
     let reader = JournalReader::new(repo, storage.clone());
     let mut cut = Ends::new();
@@ -291,8 +232,8 @@ pub(super) fn give_up_future(
         })?;
         cut.insert(*origin, last);
     }
-    let ends = ends::recall(storage.as_ref(), repo)?;
-    verify::make_again(repo, storage, &heads, &ends, &cut)
+    verify::make_again(repo, storage, &heads, ends, &cut)?;
+    Ok(true)
 }
 
 impl Clock {
@@ -336,145 +277,16 @@ impl Replica {
         self.alarm(Alarm::Behind { behind_ms });
     }
 
-    fn lead_ms(&self, now: Time) -> u64 {
+    /// How far the hybrid clock is above a wall clock, in milliseconds.
+    pub(super) fn lead_ms(&self, now: Time) -> u64 {
         let last = self.clock.last().unix_millis();
         last.saturating_sub(now.unix_millis())
     }
 
     /// What has been taken so far is made durable, and then the replica stops to be opened again.
-    fn stop_for_clock(&mut self, now: Time) {
+    pub(super) fn stop_for_clock(&mut self, now: Time) {
         let ahead_ms = self.lead_ms(now);
         self.remaking = Some(Remake::Ahead { ahead_ms });
         self.batch.remake = self.remaking;
-    }
-
-    /// Says that the wall clock is right. If this replica's own saves are held since they are from
-    /// the future, closes their origins, and saves their content again as new. Asked again when the
-    /// driver has done what is put out, it tells how far that is; what a crash interrupts is finished
-    /// by the next life. With `alone`, it is done though nobody else is connected.
-    ///
-    /// # Errors
-    /// Why not; nothing has changed then.
-    pub fn repair_clock(&mut self, now: Time, alone: bool) -> Result<Repair, RepairError> {
-        if now.unix_millis() < OLDEST_MS {
-            return Err(RepairError::Unset);
-        }
-        self.advance_to(now);
-        if self.remaking.is_some() {
-            return Ok(Repair::Reopening);
-        }
-        if let Some(error) = &self.failed {
-            return Err(error.clone().into());
-        }
-        if self.closing {
-            return Err(RepairError::Closing);
-        }
-        if !self.again.is_empty() {
-            return Ok(Repair::Working(self.closed_origins()));
-        }
-        let (_, late) = bounds(&self.config, now, true);
-        if self.clock.last() > late {
-            let word = mark::encode_clock(now);
-            self.batch.notes.insert(key::clock_is_right(), word);
-            self.stop_for_clock(now);
-            return Ok(Repair::Reopening);
-        }
-        let held: Vec<_> = RepoId::ALL
-            .into_iter()
-            .map(|repo| (repo, self.own_held(repo)))
-            .filter(|(_, held)| !held.is_empty())
-            .collect();
-        if held.is_empty() {
-            return Ok(Repair::Done);
-        }
-        self.check_others(&held, alone)?;
-        for (repo, held) in held {
-            let closing = self.closing_of(repo, &held)?;
-            self.close_origins(&closing);
-        }
-        Ok(Repair::Working(self.closed_origins()))
-    }
-
-    /// This replica's own origins of which something waits for the clock.
-    fn own_held(&self, repo: RepoId) -> Vec<OriginId> {
-        let repo = self.repo(repo);
-        let waits = |(origin, hold): (&OriginId, &Hold)| {
-            let stream = repo.streams.get(origin)?;
-            let own = stream.key == self.identity.public() && stream.waiting() > 0;
-            (own && matches!(hold, Hold::Future(_))).then_some(*origin)
-        };
-        let held = repo.holds.blocked.iter().filter_map(waits);
-        held.take(CLOSED_MAX).collect()
-    }
-
-    /// Whether others can be asked what has become of these origins, and know of no more of them.
-    fn check_others(
-        &self,
-        held: &[(RepoId, Vec<OriginId>)],
-        alone: bool,
-    ) -> Result<(), RepairError> {
-        let connections = self.gossip.connections.values();
-        let told = connections.clone().any(|connection| {
-            let mut repos = RepoId::ALL.iter();
-            repos.all(|repo| connection.known.get(repo).is_some_and(|it| it.complete))
-        });
-        if !told && !alone && self.members().len() > 1 {
-            return Err(RepairError::Alone);
-        }
-        for (repo, origins) in held {
-            for origin in origins {
-                let stream = &self.repo(*repo).streams[origin];
-                let tip = stream.tip.sequence;
-                // What is not durable yet could be lost with what says that it is to be saved again.
-                if stream.stored < tip {
-                    return Err(RepairError::Behind);
-                }
-                if connections.clone().any(|it| it.knows(*repo, *origin) > tip) {
-                    return Err(RepairError::Behind);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// A statement that closes these origins after what is applied of them.
-    fn closing_of(&mut self, repo: RepoId, held: &[OriginId]) -> Result<Closing, RepairError> {
-        let mut closed = Vec::new();
-        for origin in held {
-            let first = self.repo(repo).journal.get_as_made(*origin, Sequence(1))?;
-            let birth = first.birth.as_ref().expect("the first has a birth");
-            let stream = &self.repo(repo).streams[origin];
-            closed.push(Closed {
-                nonce: birth.nonce,
-                last: stream.applied.sequence,
-                tip: stream.appliable(),
-            });
-        }
-        let mut closing = Closing {
-            repo,
-            key: self.identity.public(),
-            time: self.clock.stamp(self.now).ok_or(RepairError::Clock)?,
-            closed,
-            seal: Seal([0; Seal::BYTES]),
-        };
-        let text = closing.text(self.config.cluster);
-        closing.seal = Seal(self.identity.sign(&text));
-        Ok(closing)
-    }
-
-    /// What is being saved again.
-    fn closed_origins(&self) -> Vec<ClosedOrigin> {
-        let statements = self.again.iter().map(|again| again.closing());
-        statements
-            .flat_map(|closing| {
-                closing.origins().map(|(origin, closed)| ClosedOrigin {
-                    repo: closing.repo,
-                    origin,
-                    last: closed.last,
-                    tip: closed.tip,
-                    again: closing.again(),
-                })
-            })
-            .collect()
     }
 }

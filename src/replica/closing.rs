@@ -16,23 +16,79 @@ use super::{Replica, again};
 use crate::codec::DecodeError;
 use crate::codec::closing::{Closing, decode, encode};
 use crate::codec::key;
-use crate::model::{OriginId, RepoId, Sequence};
+use crate::model::{OriginId, PublicKey, RepoId, Sequence};
 use crate::storage::{Storage, StorageError};
 
-/// Most statements of a repository that are remembered.
-const CLOSINGS_MAX: usize = 65_536;
+/// Most statements of one author in a repository that are remembered. A repair makes one.
+pub(super) const CLOSINGS_MAX: usize = 256;
+/// Statements read from the store at a time.
+const PAGE_STATEMENTS: usize = 64;
 
-/// The statements that are known, by the origin under which content is saved again.
-pub(super) type Closings = BTreeMap<OriginId, Closing>;
+/// The statements that are known.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Closings {
+    /// By the origin under which content is saved again.
+    all: BTreeMap<OriginId, Closing>,
+    /// By origin that is closed: the lowest last number, and in which statement that stands.
+    ends: BTreeMap<OriginId, (Sequence, OriginId)>,
+    /// How many there are of each author.
+    counts: BTreeMap<PublicKey, usize>,
+}
 
-/// The statements in a store.
-pub(super) fn recall(storage: &dyn Storage, repo: RepoId) -> Result<Closings, StorageError> {
-    let (from, to) = key::closings(repo);
-    let rows = storage.scan(&from, &to, CLOSINGS_MAX)?;
-    let statements = rows.iter().filter_map(|(_, value)| decode(value).ok());
-    Ok(statements
-        .map(|closing| (closing.again(), closing))
-        .collect())
+impl Closings {
+    /// The statements in a store.
+    pub(super) fn recall(storage: &dyn Storage, repo: RepoId) -> Result<Self, StorageError> {
+        let (mut from, to) = key::closings(repo);
+        let mut closings = Self::default();
+        loop {
+            let rows = storage.scan(&from, &to, PAGE_STATEMENTS)?;
+            let Some((last, _)) = rows.last() else {
+                return Ok(closings);
+            };
+            from = [last, [0].as_slice()].concat();
+            for closing in rows.iter().filter_map(|(_, value)| decode(value).ok()) {
+                closings.add(closing);
+            }
+        }
+    }
+
+    fn add(&mut self, closing: Closing) {
+        let again = closing.again();
+        for (origin, closed) in closing.origins() {
+            let end = self.ends.entry(origin).or_insert((closed.last, again));
+            *end = (closed.last, again).min(*end);
+        }
+        *self.counts.entry(closing.key).or_default() += 1;
+        self.all.insert(again, closing);
+    }
+
+    /// Whether one more of an author is taken.
+    pub(super) fn has_room(&self, author: &PublicKey) -> bool {
+        self.counts.get(author).is_none_or(|n| *n < CLOSINGS_MAX)
+    }
+
+    /// Those of one author.
+    pub(super) fn of(&self, author: PublicKey) -> impl Iterator<Item = &Closing> {
+        let all = self.all.values();
+        all.filter(move |closing| closing.key == author)
+    }
+
+    /// Where origins are closed: the lowest last numbers.
+    pub(super) fn ends(&self) -> impl Iterator<Item = (OriginId, Sequence)> {
+        let ends = self.ends.iter();
+        ends.map(|(origin, (last, _))| (*origin, *last))
+    }
+
+    /// Whose a closed origin is.
+    pub(super) fn author_of(&self, origin: OriginId) -> Option<PublicKey> {
+        let (_, again) = self.ends.get(&origin)?;
+        Some(self.all[again].key)
+    }
+
+    /// Whether an origin that ends after this number does so since it is closed.
+    fn is_closed(&self, origin: OriginId, last: Sequence) -> bool {
+        self.ends.get(&origin).is_some_and(|end| end.0 == last)
+    }
 }
 
 impl Replica {
@@ -56,16 +112,17 @@ impl Replica {
         self.close_origins(&closing);
     }
 
-    /// Ends the origins of a statement that is its author's.
-    pub(super) fn close_origins(&mut self, closing: &Closing) {
+    /// Ends the origins of a statement that is its author's. False if it is known, or there is no
+    /// room for it.
+    pub(super) fn close_origins(&mut self, closing: &Closing) -> bool {
         let (repo, again) = (closing.repo, closing.again());
         let known = &self.repo(repo).closings;
-        if known.contains_key(&again) || known.len() >= CLOSINGS_MAX {
-            return;
+        if known.all.contains_key(&again) || !known.has_room(&closing.key) {
+            return false;
         }
         let note = (key::closing(repo, again), encode(closing));
         self.batch.notes.extend([note]);
-        self.repo_mut(repo).closings.insert(again, closing.clone());
+        self.repo_mut(repo).closings.add(closing.clone());
         for (origin, closed) in closing.origins() {
             if self.end_origin(repo, origin, closing.key, closed.last, []) {
                 let stream = self.stream_entry(repo, origin, closing.key);
@@ -73,9 +130,9 @@ impl Replica {
             }
         }
         if closing.key == self.identity.public() {
-            let again = again::Again::new(closing.clone());
-            self.again.push(again);
+            self.again.push(again::Again::new(closing.clone()));
         }
+        true
     }
 
     /// The statement by which an origin ends after this number, if there is one on disk.
@@ -86,9 +143,11 @@ impl Replica {
         last: Sequence,
     ) -> Option<Arc<[u8]>> {
         let known = self.repo(repo);
-        let mut closings = known.closings.iter();
-        let ends = |(_, closing): &(_, &Closing)| closing.last_of(origin) == Some(last);
-        let (again, _) = closings.find(ends)?;
+        let (_, again) = known
+            .closings
+            .ends
+            .get(&origin)
+            .filter(|end| end.0 == last)?;
         let storage = known.journal.reader().storage();
         let statement = storage.get(&key::closing(repo, *again)).ok()??;
         Some(statement.into())
@@ -98,8 +157,8 @@ impl Replica {
 impl Stream {
     /// Takes note of what statements say of it.
     pub(super) fn recall_closed(&mut self, closings: &Closings, origin: OriginId) {
-        let mut closings = closings.values();
-        self.closed =
-            self.ended.is_some() && closings.any(|closing| closing.last_of(origin) == self.ended);
+        self.closed = self
+            .ended
+            .is_some_and(|last| closings.is_closed(origin, last));
     }
 }

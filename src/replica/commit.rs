@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::again::Again;
 use super::fault::{self, Fault};
 use super::gossip::OwnChains;
 use super::output::{Alarm, CommitEvent, CommitToken, ConnectionId, Output, Receipt, Ticket};
@@ -153,6 +154,14 @@ impl Replica {
         if repo == RepoId::SYSTEM {
             self.membership.stale = true;
         }
+    }
+
+    /// Whether the next [`Replica::poll_output`] can take long: what has come from others is merged then,
+    /// or something is saved again.
+    pub fn has_long_work(&self) -> bool {
+        let busy = self.in_flight.is_some() || self.failed.is_some() || self.remaking.is_some();
+        let merges = self.repos.values().any(|repo| !repo.holds.is_idle());
+        !busy && (merges || self.again.iter().any(Again::is_under_way))
     }
 
     /// Puts the next commit out, if there is something for it and none is out. Whether it has

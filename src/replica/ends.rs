@@ -16,10 +16,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::closing::Closings;
 use super::fault::{self, Fault};
 use super::journal::{JournalReader, RECORD_OVERHEAD_BYTES};
 use super::output::Alarm;
-use super::{Remake, Replica, closing, verify};
+use super::{Remake, Replica, verify};
 use crate::codec::message::{Message, SealedBytes, decode, encode};
 use crate::codec::{key, mark};
 use crate::merge::{ReadError, State};
@@ -95,9 +96,18 @@ impl Proof {
     }
 }
 
-/// Where origins end, from the notes. A note without its proof is passed over: what shows it comes
-/// again, or never was.
+/// Where origins end, from the notes.
 pub(super) fn recall(storage: &dyn Storage, repo: RepoId) -> Result<Ends, StorageError> {
+    recall_with(storage, repo, &Closings::recall(storage, repo)?)
+}
+
+/// The same, where the statements have been read. A note without its proof is passed over: what shows
+/// it comes again, or never was.
+pub(super) fn recall_with(
+    storage: &dyn Storage,
+    repo: RepoId,
+    closings: &Closings,
+) -> Result<Ends, StorageError> {
     let (from, to) = key::quarantines(repo);
     let mut ends = Ends::new();
     for (key, value) in storage.scan(&from, &to, ENDS_MAX)? {
@@ -109,11 +119,9 @@ pub(super) fn recall(storage: &dyn Storage, repo: RepoId) -> Result<Ends, Storag
             ends.insert(origin, last);
         }
     }
-    for closing in closing::recall(storage, repo)?.values() {
-        for (origin, closed) in closing.origins() {
-            let last = ends.entry(origin).or_insert(closed.last);
-            *last = closed.last.min(*last);
-        }
+    for (origin, closed) in closings.ends() {
+        let last = ends.entry(origin).or_insert(closed);
+        *last = closed.min(*last);
     }
     Ok(ends)
 }
@@ -134,24 +142,21 @@ pub(super) fn within(ends: &Ends, set: Arc<ChangeSet>) -> Arc<ChangeSet> {
     Arc::new(set)
 }
 
-/// Makes a stored state again that has applied more than it may. Whether it had.
+/// Makes a stored state again that has applied more than it may. Whether it had; then `state` is not
+/// what is stored any more.
 pub(super) fn give_up_lost(
-    repo: RepoId,
     storage: &Arc<dyn Storage>,
-    cache_bytes: usize,
+    state: &State,
+    ends: &Ends,
 ) -> Result<bool, ReadError> {
-    let ends = recall(storage.as_ref(), repo)?;
-    if ends.is_empty() {
-        return Ok(false);
-    }
-    let heads = State::open(repo, storage.clone(), cache_bytes)?.heads();
+    let heads = state.heads();
     let lost = |(origin, last): (&OriginId, &Sequence)| {
         heads.get(origin).is_some_and(|head| head.sequence > *last)
     };
     if !ends.iter().any(lost) {
         return Ok(false);
     }
-    verify::make_again(repo, storage, &heads, &ends, &Ends::new())?;
+    verify::make_again(state.repo(), storage, &heads, ends, &Ends::new())?;
     Ok(true)
 }
 

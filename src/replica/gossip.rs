@@ -8,11 +8,12 @@
 //! drop something: comparing brings it back.
 
 mod announce;
+mod beyond;
 mod missing;
 mod owed;
 mod spread;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rand::Rng;
 use rand::seq::IndexedRandom;
@@ -141,6 +142,8 @@ pub(super) struct Gossip {
     /// Streams of which something came in a format that is not known here, and until when they are
     /// left alone.
     unread: BTreeMap<(RepoId, OriginId), Time>,
+    /// Streams of which more is wanted than others offer, since they have ended before it.
+    beyond: BTreeSet<(RepoId, OriginId)>,
     next_tick: Time,
     /// When those who are owed something are told of it.
     tell_at: Option<Time>,
@@ -239,6 +242,9 @@ impl Replica {
             } if known(repo) => {
                 let progress = self.receive_range(from, repo, origin, first, &records);
                 self.after_range(from, (repo, origin), first, records.len(), more, progress);
+                if progress {
+                    self.ask_on_beyond(from, (repo, origin));
+                }
             }
             Message::Fork {
                 repo,
@@ -447,6 +453,7 @@ impl Replica {
             {
                 self.counters.ticks += 1;
                 self.summarise_to(to);
+                self.ask_beyond(to);
             }
             self.gossip.next_tick = self.after_tick();
         }

@@ -80,6 +80,11 @@ impl Membership {
         self.known.contains(key)
     }
 
+    /// Whether anybody else is or was a member.
+    pub(super) fn has_others(&self) -> bool {
+        self.known.len() > 1
+    }
+
     pub(super) fn learn(&mut self, key: PublicKey) -> bool {
         self.known.insert(key)
     }

@@ -302,7 +302,8 @@ pub enum Alarm {
     /// above that.
     #[error(
         "the clock of this machine is {behind_ms} ms behind the newest that this replica has applied, \
-         and is not believed; set it right, or if it is right now, run `leveret repair-clock`"
+         and is not believed; set it right, or if it is right now, run `leveret repair-clock \
+         --clock-is-right`"
     )]
     Behind {
         /// How far behind it is, in milliseconds.
@@ -314,10 +315,12 @@ pub enum Alarm {
         /// Its id.
         id: ChangeSetId,
     },
-    /// An origin of this replica's own was closed, and not all that was to be saved again is here.
+    /// An origin of this replica's own was closed, and not all is here that is to be saved again, or
+    /// that this had seen.
     #[error(
-        "not all that this replica saved in `{}` while its clock was ahead is in its directory: it does \
-         not count any more, and is lost unless another copy of the directory saves it again, as {origin}",
+        "what this replica saved in `{}` while its clock was ahead is closed, and not all of it, or of \
+         what it had seen, is here: others are asked for that; until it has come, or another copy of \
+         the directory has saved it again as {origin}, it does not count",
         repo.name()
     )]
     AgainLacking {
@@ -325,6 +328,20 @@ pub enum Alarm {
         repo: RepoId,
         /// Under which origin it would be saved again.
         origin: OriginId,
+    },
+    /// What was closed can not be saved again (to the end) in this life.
+    #[error(
+        "what this replica saved in `{}` while its clock was ahead is closed, and can not be saved \
+         again as {origin} ({reason}); `leveret verify` may tell more",
+        repo.name()
+    )]
+    AgainStopped {
+        /// The repository.
+        repo: RepoId,
+        /// Under which origin it would be saved again.
+        origin: OriginId,
+        /// What is wrong.
+        reason: String,
     },
     /// The store failed: nothing is written any more until it is opened again.
     #[error("the store failed, and nothing is saved any more: {0}")]

@@ -18,7 +18,7 @@ use chain::{author_of, find_stream};
 
 use super::ahead::{self, Weighed};
 use super::clock::Clock;
-use super::closing;
+use super::closing::Closings;
 use super::commit::Batch;
 use super::ends;
 use super::fault::{self, Fault};
@@ -27,6 +27,7 @@ use super::journal::Journal;
 use super::members::Membership;
 use super::output::Alarm;
 use super::ready::Holds;
+use super::repair::Repairing;
 use super::status::Counters;
 use super::stream::{Reached, Stream, Streams, Tip};
 use super::{Identity, Replica, ReplicaConfig, Repo, upgrade};
@@ -126,6 +127,7 @@ impl Replica {
             failed: None,
             remaking: None,
             again: Vec::new(),
+            repairing: Repairing::default(),
             doubted: false,
             began_empty: None,
             closing: false,
@@ -136,10 +138,15 @@ impl Replica {
         for id in RepoId::ALL {
             upgrade::give_up_older(id, storage.as_ref())?;
         }
-        let weighed = ahead::weigh(&replica.config, own_key, &storage, now)?;
-        replica.recall_notes(storage.as_ref(), weighed)?;
+        let mut states = Vec::new();
         for id in RepoId::ALL {
-            replica.open_repo(id, &storage, weighed)?;
+            let cache_bytes = replica.config.cache_bytes_of(id);
+            states.push(State::open(id, storage.clone(), cache_bytes)?);
+        }
+        let weighed = ahead::weigh(&replica.config, own_key, &storage, &states, now)?;
+        replica.recall_notes(storage.as_ref(), weighed)?;
+        for state in states {
+            replica.open_repo(state, &storage, weighed)?;
         }
         match weighed {
             Weighed::Doubtful(_) => replica.doubt(now),
@@ -222,18 +229,22 @@ impl Replica {
 
     fn open_repo(
         &mut self,
-        id: RepoId,
+        mut state: Arc<State>,
         storage: &Arc<dyn Storage>,
         weighed: Weighed,
     ) -> Result<(), OpenError> {
+        let id = state.repo();
         let cache_bytes = self.config.cache_bytes_of(id);
-        ends::give_up_lost(id, storage, cache_bytes)?;
-        if let Weighed::Right(limit) = weighed {
-            ahead::give_up_future(id, storage, cache_bytes, limit)?;
+        let closings = Closings::recall(storage.as_ref(), id)?;
+        let ends = ends::recall_with(storage.as_ref(), id, &closings)?;
+        if ends::give_up_lost(storage, &state, &ends)? {
+            state = State::open(id, storage.clone(), cache_bytes)?;
         }
-        let closings = closing::recall(storage.as_ref(), id)?;
-        let ends = ends::recall(storage.as_ref(), id)?;
-        let state = State::open(id, storage.clone(), cache_bytes)?;
+        if let Weighed::Right(limit) = weighed
+            && ahead::give_up_future(storage, &state, &ends, limit)?
+        {
+            state = State::open(id, storage.clone(), cache_bytes)?;
+        }
         let mut repo = Repo {
             id,
             journal: Journal::new(id, storage.clone(), ends.clone()),
@@ -262,7 +273,7 @@ impl Replica {
                 });
             self.clock.resume_reached(applied.time, weighed);
             let end = ends.get(&origin).copied();
-            let Some(mut found) = find_stream(&mut repo, origin, applied, end, own_key)? else {
+            let Some(found) = find_stream(&mut repo, origin, applied, end, own_key)? else {
                 let reason = "its first record is missing or damaged".to_owned();
                 self.alarm(Alarm::Journal {
                     repo: id,
@@ -291,7 +302,6 @@ impl Replica {
             if let Some(entry) = found.unsealed {
                 self.enqueue(entry);
             }
-            found.stream.recall_closed(&repo.closings, origin);
             repo.streams.insert(origin, found.stream);
             repo.holds.look_at(origin);
         }
@@ -300,10 +310,8 @@ impl Replica {
             if repo.streams.contains_key(&origin) {
                 continue;
             }
-            let mut closings = repo.closings.values();
-            let closing = closings.find(|closing| closing.last_of(origin).is_some());
-            let author = match closing {
-                Some(closing) => Some(closing.key),
+            let author = match repo.closings.author_of(origin) {
+                Some(author) => Some(author),
                 None => author_of(storage.as_ref(), id, origin)?,
             };
             if let Some(key) = author {

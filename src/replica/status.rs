@@ -136,6 +136,9 @@ pub struct RepoStatus {
     pub quarantined: Vec<OriginId>,
     /// Origins of which nothing more is applied, since their author has closed them.
     pub closed: Vec<OriginId>,
+    /// Origins under which something of this replica's own would be saved again that is closed, and of
+    /// which not all is here.
+    pub lacking: Vec<OriginId>,
     /// The key that each origin belongs to.
     pub authors: BTreeMap<OriginId, PublicKey>,
     /// What merging has come to.
@@ -252,6 +255,7 @@ fn status_of(repo: &Repo) -> RepoStatus {
             .filter(|(_, stream)| stream.closed)
             .map(|(origin, _)| *origin)
             .collect(),
+        lacking: Vec::new(),
         authors: streams
             .iter()
             .map(|(origin, stream)| (*origin, stream.key))
@@ -267,7 +271,13 @@ impl Replica {
     /// # Panics
     /// If it is none of [`RepoId::ALL`].
     pub fn repo_status(&self, repo: RepoId) -> RepoStatus {
-        status_of(self.repo(repo))
+        let missed = self.again.iter().filter(|again| self.is_missed(again));
+        let here = missed.filter(|again| again.closing().repo == repo);
+        let lacking = here.map(|again| again.closing().again()).collect();
+        RepoStatus {
+            lacking,
+            ..status_of(self.repo(repo))
+        }
     }
 
     /// What has happened in this life.
@@ -277,7 +287,8 @@ impl Replica {
 
     /// How it stands, at a physical time.
     pub fn status(&self, now: Time) -> Status {
-        let repos: Vec<_> = self.repos.values().map(status_of).collect();
+        let repos = self.repos.keys().map(|repo| self.repo_status(*repo));
+        let repos: Vec<_> = repos.collect();
         Status {
             replica: self.identity.public(),
             origin: self.origin,

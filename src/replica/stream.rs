@@ -65,7 +65,10 @@ pub(super) struct Stream {
     pub(super) ended: Option<Sequence>,
     /// Whether it has ended there since its author has closed it, and not since it broke the rules.
     pub(super) closed: bool,
-    /// The hash at that number, if the chain gets there.
+    /// Up to which number it is wanted though it has ended before that: what is there is to be saved
+    /// again, or something is that has seen it.
+    pub(super) wanted: Sequence,
+    /// The hash at the end, if the chain gets there.
     pub(super) end_hash: ChainHash,
     /// How many of those not applied were from the future when they came, and their bytes.
     pub(super) future: (usize, usize),
@@ -91,6 +94,7 @@ impl Stream {
             applied: Reached::default(),
             ended: None,
             closed: false,
+            wanted: Sequence(0),
             end_hash: ChainHash::default(),
             future: (0, 0),
             full: false,
@@ -135,6 +139,20 @@ impl Stream {
     /// The last number that may be applied.
     pub(super) fn appliable(&self) -> Sequence {
         self.within(self.tip.sequence)
+    }
+
+    /// A number, or the last one up to which there is one history, if that is less: beyond an end that
+    /// was proven there are several, beyond one that its author has set there are not.
+    pub(super) fn known_to(&self, sequence: Sequence) -> Sequence {
+        match self.closed {
+            true => sequence,
+            false => self.within(sequence),
+        }
+    }
+
+    /// Up to which number it is taken; nothing if it has not ended.
+    pub(super) fn enough(&self) -> Option<Sequence> {
+        self.ended.map(|last| last.max(self.wanted))
     }
 
     /// What others are offered.

@@ -1,5 +1,6 @@
 //! Replicas wired together in memory, on virtual time.
 
+mod again;
 mod ahead;
 mod backup;
 mod ends;
@@ -11,5 +12,6 @@ mod membership;
 #[cfg(feature = "faults")]
 mod mutations;
 mod opening;
+mod repair;
 mod saving;
 mod world;

@@ -175,7 +175,10 @@ impl Replica {
         let stream = repo.streams.get(&origin);
         let sealed = stream.map_or(Sequence(0), |stream| stream.sealed);
         let head = stream.map_or(Sequence(0), |stream| stream.head());
-        let mut records = if after < head {
+        // Who asks beyond an end wants what does not count any more: see `beyond`.
+        let beyond = after >= head && stream.is_some_and(|stream| stream.closed);
+        let most = if beyond { sealed } else { head };
+        let mut records = if after < most {
             match repo.journal.reader().range(origin, after, sealed) {
                 Ok(records) => records,
                 // A part of the journal that can not be read is no reason to stop: it is told, and
@@ -196,7 +199,7 @@ impl Replica {
         };
         // Beyond the head there is only what carries the seal that covers it.
         let mut numbered = records.iter().zip(after.0.saturating_add(1)..);
-        let carrier = numbered.position(|(record, at)| at >= head.0 && record.seal.is_some());
+        let carrier = numbered.position(|(record, at)| at >= most.0 && record.seal.is_some());
         records.truncate(carrier.map_or(records.len(), |at| at + 1));
         let end = after.0.saturating_add(records.len() as u64);
         self.counters.ranges_sent += 1;
@@ -211,7 +214,7 @@ impl Replica {
             repo: id,
             origin,
             first: Sequence(after.0.saturating_add(1)),
-            more: !records.is_empty() && end < head.0,
+            more: !records.is_empty() && end < most.0,
             records,
         };
         self.send(to, message);

@@ -59,6 +59,7 @@ pub(super) fn find_stream(
     };
     let mut stream = Stream::new(birth.key);
     stream.ended = end;
+    stream.recall_closed(&repo.closings, origin);
     stream.applied = applied;
     stream.counted_held = applied.sequence;
     if applied.sequence > Sequence(0) {
@@ -92,15 +93,21 @@ pub(super) fn find_stream(
     }
     stream.stored = stream.tip.sequence;
     found.newest = stream.tip.time;
-    if is_own && end.is_none() && stream.sealed < stream.stored {
+    // What lies beyond an end is nobody's business, unless the origin is closed: then it is to be
+    // saved again, by whoever has it (`again`).
+    let (sequence, hash) = match end {
+        Some(end) if end < stream.stored && !stream.closed => (end, stream.end_hash),
+        _ => (stream.stored, stream.tip.hash),
+    };
+    if is_own && stream.sealed < sequence {
         let record = reader
-            .record(origin, stream.stored)?
-            .ok_or_else(|| lacking(stream.stored, "it is missing".into()))?;
+            .record(origin, sequence)?
+            .ok_or_else(|| lacking(sequence, "it is missing".into()))?;
         found.unsealed = Some(Entry {
             repo: id,
             origin,
-            sequence: stream.stored,
-            hash: stream.tip.hash,
+            sequence,
+            hash,
             body: record.body.into(),
             seal: None,
             own: true,

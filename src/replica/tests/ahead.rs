@@ -7,24 +7,44 @@ use super::held::{BY_HAND, join_by_hand};
 use super::world::World;
 use crate::codec::closing::{self, Closing};
 use crate::codec::key;
-use crate::model::{ConflictKind, OriginId, RepoId, Sequence, Time, Value};
-use crate::replica::{Alarm, HeldReason, Message, Repair, RepairError, verify};
+use crate::model::{ConflictKind, OriginId, RepoId, Sequence, Value};
+use crate::replica::{Alarm, HeldReason, Message, Repair, RepairAnyway, RepairError, verify};
 use crate::storage::Storage;
+use crate::storage::memory::MemoryStorage;
 
 /// A year, in milliseconds.
-const YEAR_MS: i64 = 365 * 86_400_000;
+pub(super) const YEAR_MS: i64 = 365 * 86_400_000;
 
-fn int(n: i64) -> Option<Value> {
+/// A repair though nobody is connected.
+pub(super) const ALONE: RepairAnyway = RepairAnyway {
+    alone: true,
+    clock_is_right: false,
+};
+
+/// A repair though others have saved what is later.
+const RIGHT: RepairAnyway = RepairAnyway {
+    alone: false,
+    clock_is_right: true,
+};
+
+pub(super) fn int(n: i64) -> Option<Value> {
     Some(Value::Int(n))
 }
 
 /// Machine 2 of three was a year ahead, saved some things, and its clock is right now.
-fn set_right(seed: u64) -> (World, OriginId) {
+pub(super) fn set_right(seed: u64) -> (World, OriginId) {
+    let (world, origin, _) = set_right_and_copied(seed);
+    (world, origin)
+}
+
+/// The same, with a copy of the directory from before it was ahead.
+pub(super) fn set_right_and_copied(seed: u64) -> (World, OriginId, Arc<MemoryStorage>) {
     let mut world = World::members(3, seed);
     world.connect_all();
     world.converge(2_000);
     world.save_and_wait(2, "add /before\nset /before x 1\nset / n 1");
     world.converge(2_000);
+    let copy = Arc::new(world.machines[2].storage.copy());
     world.set_clock(2, YEAR_MS);
     world.save_and_wait(2, "add /ahead\nset /ahead x 1");
     world.save_and_wait(2, "inc / n 5\nset /before x 2");
@@ -37,10 +57,10 @@ fn set_right(seed: u64) -> (World, OriginId) {
     assert_eq!(world.get(0, "/ahead", "x"), None);
     let origin = world.replica(2).origin();
     world.set_clock(2, 0);
-    (world, origin)
+    (world, origin, copy)
 }
 
-fn assert_repaired(world: &mut World) {
+pub(super) fn assert_repaired(world: &mut World) {
     for i in 0..world.machines.len() {
         assert_eq!(world.held(i), 0, "machine {i}");
         assert_eq!(world.get(i, "/ahead", "x"), int(1), "machine {i}");
@@ -51,11 +71,16 @@ fn assert_repaired(world: &mut World) {
 }
 
 /// Repairs, as the driver would, until nothing is left to do; what was closed.
-fn repair(world: &mut World, i: usize) -> Vec<OriginId> {
+pub(super) fn repair(world: &mut World, i: usize) -> Vec<OriginId> {
+    repair_anyway(world, i, RepairAnyway::default())
+}
+
+/// Repairs, though something speaks against it.
+pub(super) fn repair_anyway(world: &mut World, i: usize, anyway: RepairAnyway) -> Vec<OriginId> {
     let mut closed = Vec::new();
     for _ in 0..4_000 {
         let now = world.time(i);
-        let step = world.replica(i).repair_clock(now, false);
+        let step = world.replica(i).repair_clock(now, anyway);
         world.drain(i);
         match step {
             Ok(Repair::Done) => {
@@ -72,7 +97,7 @@ fn repair(world: &mut World, i: usize) -> Vec<OriginId> {
     panic!("it is not done");
 }
 
-fn check_stores(world: &mut World) {
+pub(super) fn check_stores(world: &mut World) {
     world.run(10_000);
     for machine in &world.machines {
         for repo in RepoId::ALL {
@@ -243,7 +268,7 @@ fn whoever_says_that_the_clock_is_right_is_believed() {
         assert!(alarms.iter().any(doubts), "machine {i}: {alarms:?}");
     }
     for i in [1, 2] {
-        assert_eq!(repair(&mut world, i).len(), 1);
+        assert_eq!(repair_anyway(&mut world, i, RIGHT).len(), 1);
         world.run(1_000);
     }
     world.converge(3_000);
@@ -257,18 +282,6 @@ fn whoever_says_that_the_clock_is_right_is_believed() {
     let ahead = receipt.id.time.unix_millis().abs_diff(world.now_ms);
     assert!(ahead < 2_000, "{ahead}");
     check_stores(&mut world);
-}
-
-#[test]
-fn a_clock_that_was_never_set_repairs_nothing() {
-    let (mut world, origin) = set_right(310);
-    world.run(500);
-    let end_of_2019 = Time::from_unix_millis(1_577_836_799_999);
-    let refused = world.replica(2).repair_clock(end_of_2019, true);
-    assert!(matches!(refused, Err(RepairError::Unset)), "{refused:?}");
-    let now = world.time(2);
-    assert_eq!(world.replica(2).status(now).repos[1].held[&origin].0, 4);
-    assert_eq!(repair(&mut world, 2), [origin]);
 }
 
 #[test]
@@ -308,7 +321,7 @@ pub(super) fn a_repair_that_is_interrupted_anywhere_is_finished_once() {
         let (mut world, origin) = set_right(400 + pause);
         world.run(500);
         let now = world.time(2);
-        let step = world.replica(2).repair_clock(now, true).unwrap();
+        let step = world.replica(2).repair_clock(now, ALONE).unwrap();
         assert!(matches!(step, Repair::Working(_)));
         world.drain(2);
         world.run(pause);
@@ -333,7 +346,7 @@ pub(super) fn a_repair_that_is_interrupted_anywhere_is_finished_once() {
     }
 }
 
-fn closing_notes(world: &World, i: usize) -> usize {
+pub(super) fn closing_notes(world: &World, i: usize) -> usize {
     let (from, to) = key::closings(RepoId::MAIN);
     let notes = world.machines[i].storage.scan(&from, &to, 10).unwrap();
     notes.len()
@@ -391,10 +404,10 @@ fn nothing_is_repaired_alone_or_behind_others_unless_it_is_meant() {
     world.disconnect(2, 0);
     world.disconnect(2, 1);
     let now = world.time(2);
-    let refused = world.replica(2).repair_clock(now, false);
+    let refused = world.replica(2).repair_clock(now, RepairAnyway::default());
     assert!(matches!(refused, Err(RepairError::Alone)));
     assert_eq!(world.held(2), 4);
-    let step = world.replica(2).repair_clock(now, true).unwrap();
+    let step = world.replica(2).repair_clock(now, ALONE).unwrap();
     assert!(matches!(step, Repair::Working(_)));
     world.drain(2);
     world.run(100);
@@ -423,7 +436,7 @@ fn one_that_is_ahead_itself_waits_for_the_statement() {
         other => Some(other),
     });
     world.set_clock(2, 0);
-    repair(&mut world, 2);
+    repair_anyway(&mut world, 2, RIGHT);
     world.run(1_000);
     assert_eq!(world.get(0, "/", "n"), int(2));
     assert_eq!(world.get(1, "/", "n"), int(2), "not both");
@@ -433,7 +446,7 @@ fn one_that_is_ahead_itself_waits_for_the_statement() {
     world.tap = None;
     world.set_clock(1, 0);
     world.run(3_000);
-    repair(&mut world, 1);
+    repair_anyway(&mut world, 1, RIGHT);
     world.converge(3_000);
     assert_eq!(world.get(1, "/", "n"), int(2));
     check_stores(&mut world);
@@ -446,11 +459,12 @@ fn a_statement_that_is_not_its_authors_ends_nothing() {
     world.disconnect(2, 0);
     world.disconnect(2, 1);
     let now = world.time(2);
-    world.replica(2).repair_clock(now, true).unwrap();
+    world.replica(2).repair_clock(now, ALONE).unwrap();
     world.drain(2);
     world.run(100);
+    let key = world.key(2);
     let closings = &world.replica(2).repo(RepoId::MAIN).closings;
-    let closing = closings.values().next().unwrap().clone();
+    let closing = closings.of(key).next().unwrap().clone();
     let told = |closing: &Closing| Message::Closing {
         repo: RepoId::MAIN,
         statement: closing::encode(closing).into(),

@@ -11,7 +11,8 @@
 use std::any::Any;
 use std::fs::{self, File};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 pub(super) use ::sled::IVec as Bytes;
@@ -44,6 +45,8 @@ pub(super) enum OpenFailure {
 pub(super) struct Engine {
     db: Option<Db>,
     log: File,
+    /// Its directory, until the names are synced that opening has made in it.
+    names: Mutex<Option<PathBuf>>,
 }
 
 fn storage_error(error: Error) -> StorageError {
@@ -86,6 +89,7 @@ impl Engine {
                     return Ok(Self {
                         db: Some(db),
                         log: handle,
+                        names: Mutex::new(Some(path.to_owned())),
                     });
                 }
                 Ok(Err(Error::Io(error))) if error.to_string().contains("acquire lock") => {
@@ -143,7 +147,13 @@ impl Engine {
     /// Returns when everything written before is on the disk itself.
     pub(super) fn barrier(&self) -> Result<(), StorageError> {
         call(|| self.db().flush())?;
-        self.sync_log()
+        self.sync_log()?;
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(path) = names.as_ref() {
+            sync_directory(path)?;
+            *names = None;
+        }
+        Ok(())
     }
 
     fn sync_log(&self) -> Result<(), StorageError> {

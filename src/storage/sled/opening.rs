@@ -69,7 +69,9 @@ pub(super) fn open(directory: &Directory, options: &SledOptions) -> Result<Store
     }
     let db = directory.join(DB);
     put_back_snapshots(directory)?;
-    if let Some(marker) = directory.read(MARKER)? {
+    let marker = directory.read(MARKER)?;
+    let good_end = marker.is_none();
+    if let Some(marker) = marker {
         // The first copy is the one from before anything was repaired.
         if marker == OPEN || !directory.has(COPY) {
             // No reason not to open: the disk may be full, and the copy is for people only.
@@ -79,7 +81,8 @@ pub(super) fn open(directory: &Directory, options: &SledOptions) -> Result<Store
             }
         }
     }
-    directory.replace(MARKER, OPENING)?;
+    // After a good end there is no copy that is to be kept, so it need not be told that it is opened.
+    directory.replace(MARKER, if good_end { OPEN } else { OPENING })?;
     for name in engine::snapshots(&db, true)? {
         let path = db.join(name);
         fs::remove_file(&path).map_err(|error| disk_error(&path, &error))?;
@@ -89,15 +92,20 @@ pub(super) fn open(directory: &Directory, options: &SledOptions) -> Result<Store
     store
         .check_format()
         .map_err(|error| explain(directory, &error))?;
-    sync_directory(&db)?;
-    store.barrier()?;
+    // What was written before a bad end and is read now is made to last before anything rests on it.
+    // After a good end it does; what sled itself has written since is, before anything else is written.
+    if !good_end {
+        store.barrier()?;
+    }
     store.sweep_under_way()?;
     if let Some(changes) = redo::read(directory)? {
         tracing::info!(changes = changes.len(), "finishing a checkpoint");
         store.put_again(&changes)?;
         directory.remove(redo::NAME)?;
     }
-    directory.replace(MARKER, OPEN)?;
+    if !good_end {
+        directory.replace(MARKER, OPEN)?;
+    }
     Ok(store)
 }
 

@@ -46,10 +46,12 @@ fn damaged(key: &[u8], what: &str) -> StorageError {
 }
 
 impl Store {
+    /// A store that sled has just opened. What sled has written on that counts as much as may be
+    /// without a barrier, so that there is one before anything else is written.
     pub(super) fn new(engine: Engine) -> Self {
         Self {
             engine,
-            writer: Mutex::new(0),
+            writer: Mutex::new(UNSYNCED_BYTES),
         }
     }
 
@@ -247,6 +249,11 @@ impl Store {
 /// What tests do to a store that nobody else may.
 #[cfg(test)]
 impl Store {
+    /// What counts as written without a barrier, and how much of it may be.
+    pub(super) fn unsynced(&self) -> (usize, usize) {
+        (*self.writer().unsynced, UNSYNCED_BYTES)
+    }
+
     pub(super) fn raw_range(&self, from: &[u8], to: &[u8]) -> Vec<(Bytes, Bytes)> {
         self.engine.range(from, to, usize::MAX, false).unwrap()
     }

@@ -118,6 +118,18 @@ fn a_good_end_leaves_no_traces_and_a_bad_one_a_copy() {
 }
 
 #[test]
+fn after_a_good_end_the_barrier_is_before_the_first_write_and_after_a_bad_one_before_all() {
+    let place = filled(3);
+    let store = place.open();
+    let (unsynced, most) = store.store.unsynced();
+    assert_eq!(unsynced, most, "whatever is written next waits for one");
+    let crashed = place.crashed(&store);
+    store.append(&[record(3)]).unwrap();
+    assert_eq!(store.store.unsynced().0, 0);
+    assert_eq!(crashed.open().store.unsynced().0, 0);
+}
+
+#[test]
 fn a_store_too_large_to_copy_opens_without() {
     let place = filled(3);
     let crashed = place.crashed(&place.open());

@@ -1,0 +1,381 @@
+//! Repairs of a clock where something is missing, damaged or wrong.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use super::ahead::{YEAR_MS, check_stores, closing_notes, int, repair, set_right};
+use super::held::{BY_HAND, join_by_hand, speak};
+use super::world::World;
+use crate::codec::closing::{self, Closed, Closing};
+use crate::codec::journal::Seal;
+use crate::codec::key;
+use crate::model::{OriginId, RepoId, Sequence, Time};
+use crate::replica::{Alarm, Identity, Message, Repair, RepairAnyway, RepairError};
+use crate::storage::memory::MemoryStorage;
+use crate::storage::{Storage, StorageError};
+
+/// Asks once for a repair.
+pub(super) fn ask(world: &mut World, i: usize, alone: bool) -> Result<Repair, RepairError> {
+    let now = world.time(i);
+    let anyway = RepairAnyway {
+        alone,
+        ..RepairAnyway::default()
+    };
+    let step = world.replica(i).repair_clock(now, anyway);
+    world.drain(i);
+    step
+}
+
+/// The content is closed, the statement is durable, and nothing is saved again.
+pub(super) fn close_alone(world: &mut World, i: usize) {
+    let step = ask(world, i, true).unwrap();
+    assert!(matches!(step, Repair::Working(_)), "{step:?}");
+    world.run_until(20, |world| closing_notes(world, i) > 0);
+}
+
+pub(super) fn restore(world: &mut World, i: usize, copy: Arc<MemoryStorage>) {
+    world.machines[i].storage = copy;
+    world.machines[i].alarms.clear();
+    world.open(i);
+}
+
+fn statement(world: &World, i: usize, nonce: [u8; 16]) -> Closing {
+    let identity = &world.machines[i].identity;
+    let mut closing = Closing {
+        repo: RepoId::MAIN,
+        key: identity.public(),
+        time: Time(world.time(i).0 + u64::from(nonce[0])),
+        closed: vec![Closed {
+            nonce,
+            last: Sequence(0),
+            tip: Sequence(1),
+        }],
+        seal: Seal([0; Seal::BYTES]),
+    };
+    let text = closing.text(world.machines[i].config.cluster);
+    closing.seal = Seal(identity.sign(&text));
+    closing
+}
+
+fn told(closing: &Closing) -> Message {
+    Message::Closing {
+        repo: RepoId::MAIN,
+        statement: closing::encode(closing).into(),
+    }
+}
+
+thread_local! {
+    /// Of what machine 2 is not sent anything.
+    pub(super) static HIDDEN: Cell<Option<OriginId>> = const { Cell::new(None) };
+}
+
+pub(super) fn hides(_: usize, to: usize, message: Message) -> Option<Message> {
+    match message {
+        Message::Range {
+            repo: RepoId::MAIN,
+            origin,
+            ..
+        } if to == 2 && HIDDEN.get() == Some(origin) => None,
+        other => Some(other),
+    }
+}
+
+/// Machine 2 has saved on what machine 0 has made, a year ahead. The directory is from before both.
+pub(super) fn depends_on_others(seed: u64) -> (World, Arc<MemoryStorage>) {
+    let mut world = World::members(3, seed);
+    world.connect_all();
+    world.converge(2_000);
+    world.save_and_wait(2, "add /before");
+    world.converge(2_000);
+    let copy = Arc::new(world.machines[2].storage.copy());
+    world.save_and_wait(0, "add /theirs");
+    world.converge(2_000);
+    HIDDEN.set(Some(world.replica(0).origin()));
+    world.set_clock(2, YEAR_MS);
+    world.save_and_wait(2, "set /theirs x 1\nset / n 1");
+    world.run(500);
+    world.set_clock(2, 0);
+    world.run(500);
+    (world, copy)
+}
+
+#[test]
+fn nothing_is_closed_before_all_that_it_depends_on_is_here() {
+    let (mut world, copy) = depends_on_others(501);
+    world.crash(2);
+    restore(&mut world, 2, copy);
+    world.tap = Some(hides);
+    world.connect(2, 0);
+    world.connect(2, 1);
+    world.run(1_000);
+    assert_eq!(world.held(2), 1);
+    let refused = ask(&mut world, 2, false);
+    assert!(matches!(refused, Err(RepairError::Behind)), "{refused:?}");
+    assert_eq!(closing_notes(&world, 2), 0);
+    world.tap = None;
+    world.run(10_000);
+    repair(&mut world, 2);
+    world.converge(5_000);
+    assert_eq!(world.get(0, "/theirs", "x"), int(1));
+    check_stores(&mut world);
+}
+
+#[test]
+fn one_author_can_not_use_up_the_room_for_the_statements_of_others() {
+    let (mut world, _) = set_right(503);
+    world.run(500);
+    world.disconnect(0, 2);
+    world.disconnect(1, 2);
+    join_by_hand(&mut world, 0, 1);
+    for n in 0..300_u16 {
+        let [high, low] = n.to_be_bytes();
+        let mut nonce = [7; 16];
+        (nonce[0], nonce[1]) = (high, low);
+        let closing = statement(&world, 1, nonce);
+        speak(&mut world, 0, told(&closing));
+    }
+    let (from, to) = key::closings(RepoId::MAIN);
+    world.run(1_000);
+    let notes = world.machines[0].storage.scan(&from, &to, 1_000).unwrap();
+    assert_eq!(notes.len(), 256);
+    let now = world.time(0);
+    world.replica(0).disconnected(now, BY_HAND);
+    world.connect(0, 2);
+    repair(&mut world, 2);
+    world.run(1_000);
+    assert_eq!(world.held(0), 0);
+    assert_eq!(world.get(0, "/ahead", "x"), int(1));
+}
+
+#[test]
+fn a_clock_that_was_never_set_repairs_nothing() {
+    let (mut world, origin) = set_right(310);
+    world.run(500);
+    let end_of_2019 = Time::from_unix_millis(1_577_836_799_999);
+    let refused = world
+        .replica(2)
+        .repair_clock(end_of_2019, super::ahead::ALONE);
+    assert!(matches!(refused, Err(RepairError::Unset)), "{refused:?}");
+    let now = world.time(2);
+    assert_eq!(world.replica(2).status(now).repos[1].held[&origin].0, 4);
+    assert_eq!(repair(&mut world, 2), [origin]);
+}
+
+#[test]
+fn a_clock_that_is_behind_others_repairs_nothing_unless_that_is_said() {
+    let mut world = World::members(2, 504);
+    world.connect(0, 1);
+    world.converge(1_000);
+    world.save_and_wait(1, "add /b\nset /b x 1");
+    world.converge(1_000);
+    world.now_ms += 7_200_000;
+    world.save_and_wait(0, "set /b y 2");
+    world.save_and_wait(1, "set /b x 2");
+    world.converge(2_000);
+    world.set_clock(1, -3_600_000);
+    world.run(1_000);
+    for alone in [false, true] {
+        let refused = ask(&mut world, 1, alone);
+        let behind = |error: &RepairError| {
+            matches!(
+                error,
+                RepairError::ClockBehind {
+                    later_ms: 3_590_000..3_610_000
+                }
+            )
+        };
+        assert!(refused.as_ref().is_err_and(behind), "{refused:?}");
+        assert_eq!(world.get(1, "/b", "x"), int(2));
+    }
+}
+
+#[test]
+fn a_clock_that_is_behind_what_two_others_save_repairs_nothing_unless_that_is_said() {
+    let mut world = World::members(4, 510);
+    world.connect_all();
+    world.save_and_wait(0, "add /a");
+    world.converge(2_000);
+    world.now_ms += 7_200_000;
+    world.save_and_wait(1, "add /b\nset /b x 1");
+    world.converge(2_000);
+    // Only this one has saved anything lately, so the clock that is behind now is believed.
+    world.set_clock(1, -3_600_000);
+    world.run(2_000);
+    assert_eq!(world.get(1, "/b", "x"), None);
+    for i in [2, 3] {
+        world.save_and_wait(i, &format!("add /c{i}"));
+    }
+    world.run(500);
+    let refused = ask(&mut world, 1, false);
+    let behind = |error: &RepairError| matches!(error, RepairError::ClockBehind { .. });
+    assert!(refused.as_ref().is_err_and(behind), "{refused:?}");
+    // It is set right.
+    world.set_clock(1, 0);
+    world.run(2_000);
+    assert_eq!(repair(&mut world, 1), []);
+    world.converge(2_000);
+    assert_eq!(world.get(1, "/b", "x"), int(1));
+}
+
+#[test]
+fn a_stranger_that_is_connected_says_nothing_of_the_past() {
+    let (mut world, _) = set_right(505);
+    world.run(500);
+    world.disconnect(2, 0);
+    world.disconnect(2, 1);
+    let stranger = Identity::from_seed(&[99; 32]).public();
+    let now = world.time(2);
+    world.replica(2).connected(now, BY_HAND, stranger);
+    world.drain(2);
+    for repo in RepoId::ALL {
+        let heads = Message::Heads {
+            repo,
+            heads: Vec::new(),
+            reply: false,
+            hash: [0; 16],
+        };
+        speak(&mut world, 2, heads);
+    }
+    let refused = ask(&mut world, 2, false);
+    assert!(matches!(refused, Err(RepairError::Alone)), "{refused:?}");
+}
+
+#[test]
+fn what_is_claimed_and_never_shown_does_not_keep_a_repair_for_ever() {
+    let (mut world, origin) = set_right(506);
+    world.run(3_000);
+    join_by_hand(&mut world, 2, 1);
+    let claim = || Message::Have {
+        repo: RepoId::MAIN,
+        heads: vec![(origin, Sequence(1_000))],
+    };
+    speak(&mut world, 2, claim());
+    let refused = ask(&mut world, 2, false);
+    assert!(matches!(refused, Err(RepairError::Behind)), "{refused:?}");
+    for _ in 0..60 {
+        world.run(1_000);
+        speak(&mut world, 2, claim());
+        if ask(&mut world, 2, false).is_ok() {
+            repair(&mut world, 2);
+            assert_eq!(world.get(2, "/", "n"), int(6));
+            return;
+        }
+    }
+    panic!("it is refused for ever");
+}
+
+#[test]
+fn a_record_that_can_not_be_read_is_told_and_fails_nothing() {
+    for before in [true, false] {
+        let mut world = World::members(2, 507);
+        world.connect(0, 1);
+        world.converge(1_000);
+        world.save_and_wait(1, "add /a");
+        world.converge(1_000);
+        // Not the first or the last one, which are read at opening.
+        let place = key::journal(RepoId::MAIN, world.replica(0).origin(), Sequence(2));
+        world.save_and_wait(0, "add /b");
+        world.save_and_wait(0, "add /theirs");
+        world.converge(1_000);
+        world.set_clock(1, YEAR_MS);
+        world.save_and_wait(1, "set /theirs x 1\nset / n 1");
+        world.set_clock(1, 0);
+        world.run(1_000);
+        world.save_and_wait(0, "set /theirs y 1");
+        world.run(20_000);
+        if !before {
+            close_alone(&mut world, 1);
+        }
+        world.crash(1);
+        let storage = world.machines[1].storage.clone();
+        let whole = storage.get(&place).unwrap().unwrap();
+        let mut bytes = whole.clone();
+        *bytes.last_mut().unwrap() ^= 1;
+        storage.append(&[(place.clone(), bytes)]).unwrap();
+        world.machines[1].alarms.clear();
+        world.open(1);
+        world.connect(0, 1);
+        world.run(1_000);
+        for _ in 0..3 {
+            let refused = ask(&mut world, 1, false);
+            let damaged = |error: &RepairError| {
+                matches!(error, RepairError::Storage(StorageError::Damaged(_)))
+            };
+            assert!(refused.as_ref().is_err_and(damaged), "{refused:?}");
+            world.run(1_000);
+        }
+        let alarms = &world.machines[1].alarms;
+        let failed = |a: &Alarm| matches!(a, Alarm::Storage(_));
+        assert!(!alarms.iter().any(failed), "{alarms:?}");
+        let stopped = |a: &&Alarm| matches!(a, Alarm::AgainStopped { .. });
+        let told = alarms.iter().filter(stopped);
+        assert_eq!(told.count(), usize::from(!before), "{alarms:?}");
+        assert_eq!(closing_notes(&world, 1), usize::from(!before));
+        world.save_and_wait(1, "set /a x 1");
+        // Once it can be read again, all is well.
+        world.crash(1);
+        world.machines[1]
+            .storage
+            .append(&[(place.clone(), whole)])
+            .unwrap();
+        world.open(1);
+        world.connect(0, 1);
+        repair(&mut world, 1);
+        world.run(1_000);
+        world.converge(1_000);
+        assert_eq!(world.get(0, "/theirs", "x"), int(1));
+        world.machines[1].alarms.clear();
+        check_stores(&mut world);
+    }
+}
+
+#[test]
+fn a_replica_that_has_been_repaired_too_often_says_so() {
+    let (mut world, _) = set_right(513);
+    world.run(3_000);
+    join_by_hand(&mut world, 2, 1);
+    for n in 0..256_u16 {
+        let [high, low] = n.to_be_bytes();
+        let mut nonce = [7; 16];
+        (nonce[0], nonce[1]) = (high, low);
+        let closing = statement(&world, 2, nonce);
+        speak(&mut world, 2, told(&closing));
+    }
+    let refused = ask(&mut world, 2, false);
+    assert!(matches!(refused, Err(RepairError::TooOften)), "{refused:?}");
+}
+
+#[test]
+fn members_that_are_from_the_future_themselves_are_members() {
+    let mut world = World::strangers(2, 514);
+    world.save_and_wait(0, "add /before");
+    for i in [0, 1] {
+        world.set_clock(i, YEAR_MS);
+    }
+    world.admit(0, 1);
+    world.connect(0, 1);
+    world.converge(2_000);
+    world.save_and_wait(0, "add /ahead");
+    world.converge(2_000);
+    world.disconnect(0, 1);
+    world.set_clock(0, 0);
+    world.run(1_000);
+    let anyway = RepairAnyway {
+        alone: false,
+        clock_is_right: true,
+    };
+    for _ in 0..10 {
+        let now = world.time(0);
+        let refused = world.replica(0).repair_clock(now, anyway);
+        world.drain(0);
+        world.run(500);
+        if !matches!(refused, Ok(Repair::Reopening)) {
+            assert!(matches!(refused, Err(RepairError::Alone)), "{refused:?}");
+            let own = world.key(0);
+            let members = world.replica(0).members();
+            assert!(members.iter().all(|member| member.key == own));
+            return;
+        }
+    }
+    panic!("it is opened for ever");
+}
