@@ -245,17 +245,21 @@ impl DiskThread {
     fn work(&mut self) {
         // A checkpoint for which there was no room, and when to try it again.
         let mut refused: Option<(CheckpointToken, Vec<Change>, Time)> = None;
+        // The store has put off work that can be done while nothing else is to do.
+        let mut untidy = false;
         loop {
             let again = |(_, _, due): &mut (_, _, Time)| {
                 *due <= clock::now() && self.core.disk.begin_checkpoint()
             };
             let job = match refused.take_if(again) {
                 Some((token, changes, _)) => Job::Checkpoint(token, changes),
+                None if untidy => self.core.disk.next(Some(Duration::ZERO)),
                 None => self
                     .core
                     .disk
                     .next(refused.as_ref().map(|_| CHECKPOINT_PAUSE)),
             };
+            let tidies = matches!(job, Job::Nothing);
             let outcome = match job {
                 Job::Commit(token, records) => self.commit(token, &records),
                 Job::Witness(mark) => {
@@ -278,9 +282,10 @@ impl DiskThread {
                     })
                 }
                 Job::Recover(error) => Err(error),
-                Job::Nothing => Ok(()),
+                Job::Nothing => self.store.tidy().map(|more| untidy = more),
                 Job::Stop => break,
             };
+            untidy |= !tidies;
             if let Err(error) = outcome {
                 refused = None;
                 if !self.recover(error) {
