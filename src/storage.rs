@@ -130,6 +130,16 @@ pub trait Storage: Send + Sync {
         between: &mut dyn FnMut() -> Result<(), StorageError>,
     ) -> Result<(), StorageError>;
 
+    /// Does some of the work that the store has put off, a few milliseconds of it; true if there is
+    /// more. It changes nothing that is read. Called by the thread that writes when nobody waits for
+    /// it; who never calls it pays with his writes.
+    ///
+    /// # Errors
+    /// If something could not be written: as after any failed write.
+    fn tidy(&self) -> Result<bool, StorageError> {
+        Ok(false)
+    }
+
     /// Notes in a place of its own that everything up to `mark` has been acknowledged, so that
     /// the next opening can tell whether a tail was lost. Called now and then; not durable at once.
     ///

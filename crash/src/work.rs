@@ -124,11 +124,12 @@ impl Work {
     }
 }
 
-/// How the peers of the harness are opened.
+/// How the peers of the harness are opened: with a store that is cleaned from the beginning.
 pub(crate) fn options() -> PeerOptions {
     PeerOptions::default()
         .cache_bytes(8 << 20)
         .checkpoint_interval(CHECKPOINT_INTERVAL)
+        .slack_bytes(0)
 }
 
 /// What save `number` does: always the same, on the same tree.

@@ -279,6 +279,8 @@ impl DiskThread {
         // A checkpoint for which there was no room, and when to try it again.
         let mut refused: Option<(CheckpointToken, Vec<Change>, Time)> = None;
         let mut gathering = GATHERING_MAX;
+        // The store has put off work that can be done while nothing else is to do.
+        let mut untidy = false;
         loop {
             let again = |(_, _, due): &mut (_, _, Time)| {
                 *due <= clock::now() && self.core.disk.begin_checkpoint()
@@ -286,10 +288,14 @@ impl DiskThread {
             let job = match refused.take_if(again) {
                 Some((token, changes, _)) => Job::Checkpoint(token, changes),
                 None => {
-                    let patience = refused.as_ref().map(|_| CHECKPOINT_PAUSE);
+                    let patience = match untidy {
+                        true => Some(Duration::ZERO),
+                        false => refused.as_ref().map(|_| CHECKPOINT_PAUSE),
+                    };
                     self.core.disk.next(patience, gathering)
                 }
             };
+            let tidies = matches!(job, Job::Nothing);
             let outcome = match job {
                 Job::Commit(token, records) => {
                     let begun = Instant::now();
@@ -321,9 +327,10 @@ impl DiskThread {
                     })
                 }
                 Job::Recover(error) => Err(error),
-                Job::Nothing => Ok(()),
+                Job::Nothing => self.store.tidy().map(|more| untidy = more),
                 Job::Stop => break,
             };
+            untidy |= !tidies;
             if let Err(error) = outcome {
                 refused = None;
                 if !self.recover(error) {

@@ -24,9 +24,11 @@ use crate::storage::sled::{SledOptions, SledStorage};
 
 /// Opens a peer on sled.
 pub(super) async fn open(path: &Path, options: PeerOptions) -> Result<Peer, OpenError> {
-    let cache = options.cache_bytes / 2;
+    let (cache, slack) = (options.cache_bytes / 2, options.slack_bytes);
     let open_store: OpenStore = Arc::new(move |path| {
-        let options = SledOptions::default().with_cache_bytes(cache);
+        let options = SledOptions::default()
+            .with_cache_bytes(cache)
+            .with_slack_bytes(slack);
         SledStorage::open(path, &options).map(|store| Box::new(store) as _)
     });
     open_on(path, options, open_store).await

@@ -26,6 +26,7 @@ pub struct PeerOptions {
     pub(super) cache_bytes: u64,
     pub(super) skew_max: Duration,
     pub(super) checkpoint_interval: Duration,
+    pub(super) slack_bytes: u64,
     pub(super) refetch: bool,
 }
 
@@ -40,6 +41,7 @@ impl Default for PeerOptions {
             cache_bytes: 64 << 20,
             skew_max: Duration::from_millis(500),
             checkpoint_interval: Duration::from_secs(5),
+            slack_bytes: 8 << 20,
             refetch: false,
         }
     }
@@ -105,6 +107,14 @@ impl PeerOptions {
     #[must_use]
     pub fn checkpoint_interval(mut self, interval: Duration) -> Self {
         self.checkpoint_interval = interval;
+        self
+    }
+
+    /// What the store may take on disk beside some two and a half times what lives in it, in bytes,
+    /// before it is cleaned; 8 MiB unless set.
+    #[must_use]
+    pub fn slack_bytes(mut self, bytes: u64) -> Self {
+        self.slack_bytes = bytes;
         self
     }
 

@@ -85,6 +85,10 @@ impl Storage for Store {
         self.get_inner()?.checkpoint(changes, between)
     }
 
+    fn tidy(&self) -> Result<bool, StorageError> {
+        self.get_inner()?.tidy()
+    }
+
     fn witness(&self, mark: &[u8]) -> Result<(), StorageError> {
         self.get_inner()?.witness(mark)
     }

@@ -13,7 +13,8 @@
 //! ```
 //!
 //! What is inlined, cut up and noted in sled itself is drawn in `value.rs`; when its log is synced,
-//! in `store.rs`; that its `flush` alone is not durable, in `engine.rs`.
+//! in `store.rs`; that its `flush` alone is not durable, in `engine.rs`; how its log is kept small, in
+//! `cleaning.rs` and in `docs/decisions/0012-sled-is-made-to-clean.md`.
 //!
 //! An **append** is plain inserts and one barrier. sled's log keeps their order, so a crash leaves
 //! the first so many. A **checkpoint** goes to the redo file as a whole first, and from there to its
@@ -26,6 +27,7 @@
 //! sled from meeting the end of the disk on its way, which it survives, but only by being opened
 //! again: after any write that failed half-way the store is read-only.
 
+mod cleaning;
 mod directory;
 mod engine;
 mod opening;
@@ -51,6 +53,13 @@ use super::{Change, Key, Storage, StorageError, assert_entry};
 const PUT_KEYS: usize = 200;
 const PUT_BYTES: usize = 64 << 10;
 
+/// Most pages that are cleaned at a time: less than a millisecond, or some if a checkpoint does it.
+const TIDY_PAGES: u32 = 32;
+const CHECKPOINT_PAGES: u32 = 256;
+
+/// Room that cleaning needs.
+const CLEAN_ROOM_BYTES: u64 = 8 << 20;
+
 /// How often sled writes what it is given, at worst, before it frees the old: for the question
 /// whether there is room.
 const COPIES: u64 = 4;
@@ -61,15 +70,20 @@ pub struct SledOptions {
     cache_bytes: u64,
     room_min_bytes: u64,
     copy_max_bytes: u64,
+    slack_bytes: u64,
+    /// Of a segment of sled's log. It can not be changed once a store has been made.
+    segment_bytes: usize,
 }
 
 impl Default for SledOptions {
-    /// 64 MiB of cache, 16 MiB to be left on the disk, 256 MiB copied before a repair.
+    /// 64 MiB of cache, 16 MiB to be left on the disk, 256 MiB copied before a repair, 8 MiB of slack.
     fn default() -> Self {
         Self {
             cache_bytes: 64 << 20,
             room_min_bytes: 16 << 20,
             copy_max_bytes: 256 << 20,
+            slack_bytes: 8 << 20,
+            segment_bytes: 8 << 20,
         }
     }
 }
@@ -94,6 +108,14 @@ impl SledOptions {
     #[must_use]
     pub fn with_copy_max_bytes(mut self, bytes: u64) -> Self {
         self.copy_max_bytes = bytes;
+        self
+    }
+
+    /// Sets how much the store may take on disk beside a little over twice what lives in it, in
+    /// bytes, before it is cleaned. Below some segments of 8 MiB there is nothing to clean.
+    #[must_use]
+    pub fn with_slack_bytes(mut self, bytes: u64) -> Self {
+        self.slack_bytes = bytes;
         self
     }
 }
@@ -154,7 +176,7 @@ impl SledStorage {
             let _ = self.store.close();
             return Err(error);
         }
-        self.store.barrier()?;
+        self.store.last_barrier()?;
         self.store.close()?;
         opening::note_good_end(&self.directory)
     }
@@ -175,6 +197,17 @@ impl SledStorage {
 
     fn written(&self, outcome: Result<(), StorageError>) -> Result<(), StorageError> {
         outcome.map_err(|error| self.fail(error))
+    }
+
+    /// Cleans what is due, up to so many pages, if there is room for it; true if there is more.
+    fn clean(&self, pages_max: u32) -> Result<bool, StorageError> {
+        self.writable()?;
+        // What is moved is there twice until a segment is free.
+        if self.room(CLEAN_ROOM_BYTES).is_err() {
+            return Ok(false);
+        }
+        let cleaned = self.store.clean(pages_max);
+        cleaned.map_err(|error| self.fail(error))
     }
 
     /// Refuses a write of so many bytes if the disk would be nearly full after it. Where the file
@@ -244,7 +277,14 @@ impl Storage for SledStorage {
         }
         self.writable()?;
         self.room(COPIES * bytes)?;
-        self.written(self.store.append(records))
+        self.written(self.store.append(records))?;
+        while self.store.is_cleaning_late() {
+            // If it fails, what was appended is durable all the same: whoever writes next is told.
+            if !self.tidy().unwrap_or(false) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn checkpoint(
@@ -278,6 +318,7 @@ impl Storage for SledStorage {
             let (now, later) = rest.split_at(step(rest));
             self.written(self.store.put(now))?;
             rest = later;
+            self.clean(CHECKPOINT_PAGES)?;
             if outcome.is_ok() {
                 outcome = between();
             }
@@ -289,6 +330,10 @@ impl Storage for SledStorage {
         self.written(self.store.barrier())?;
         self.written(self.directory.remove(redo::NAME))?;
         outcome
+    }
+
+    fn tidy(&self) -> Result<bool, StorageError> {
+        self.clean(TIDY_PAGES)
     }
 
     fn witness(&self, mark: &[u8]) -> Result<(), StorageError> {

@@ -16,18 +16,22 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 pub(super) use ::sled::IVec as Bytes;
-use ::sled::{Config, Db, Error};
+use ::sled::{Config, Db, Error, Tree};
 
 use super::directory::{disk_error, sync_directory};
 use crate::storage::StorageError;
-
-/// Bytes of a log segment. It can not be changed once a store has been made.
-const SEGMENT_BYTES: usize = 8 << 20;
 
 /// How long sled's lock is waited for: a store that was just closed in this process may give it
 /// back a moment later. That nobody else has the store open is made sure by a lock of our own.
 const LOCK_TRIES: u32 = 400;
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
+
+/// The name of a tree of its own beside the store's, with one entry.
+const NOTE_TREE: &[u8] = b"leveret note";
+const NOTE_KEY: &[u8] = &[0];
+
+/// How often the note is written until sled replaces the page that it stands on.
+pub(super) const NOTES_A_PAGE: u32 = 10;
 
 /// Why a store did not open.
 #[derive(Debug)]
@@ -43,10 +47,16 @@ pub(super) enum OpenFailure {
 /// An open store of sled's.
 #[derive(Debug)]
 pub(super) struct Engine {
-    db: Option<Db>,
+    open: Option<Open>,
     log: File,
     /// Its directory, until the names are synced that opening has made in it.
     names: Mutex<Option<PathBuf>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    db: Db,
+    note: Tree,
 }
 
 fn storage_error(error: Error) -> StorageError {
@@ -73,21 +83,31 @@ fn call<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, StorageError> {
 }
 
 impl Engine {
-    /// Opens the store in a directory; makes it if it is not there.
-    pub(super) fn open(path: &Path, cache_bytes: u64) -> Result<Self, OpenFailure> {
+    /// Opens the store in a directory; makes it if it is not there. The bytes of a segment are those
+    /// that it was made with.
+    pub(super) fn open(
+        path: &Path,
+        cache_bytes: u64,
+        segment_bytes: usize,
+    ) -> Result<Self, OpenFailure> {
         for _ in 0..LOCK_TRIES {
             let config = Config::new()
                 .path(path)
-                .segment_size(SEGMENT_BYTES)
+                .segment_size(segment_bytes)
                 .flush_every_ms(None)
                 .cache_capacity(cache_bytes);
-            match catch_unwind(AssertUnwindSafe(|| config.open())) {
-                Ok(Ok(db)) => {
+            let open = || {
+                let db = config.open()?;
+                let note = db.open_tree(NOTE_TREE)?;
+                Ok(Open { db, note })
+            };
+            match catch_unwind(AssertUnwindSafe(open)) {
+                Ok(Ok(open)) => {
                     let log = path.join("db");
                     let handle = File::open(&log)
                         .map_err(|error| OpenFailure::Disk(disk_error(&log, &error)))?;
                     return Ok(Self {
-                        db: Some(db),
+                        open: Some(open),
                         log: handle,
                         names: Mutex::new(Some(path.to_owned())),
                     });
@@ -105,8 +125,12 @@ impl Engine {
         Err(OpenFailure::Locked)
     }
 
+    fn open_trees(&self) -> &Open {
+        self.open.as_ref().expect("it is open until it is closed")
+    }
+
     fn db(&self) -> &Db {
-        self.db.as_ref().expect("it is open until it is closed")
+        &self.open_trees().db
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
@@ -144,6 +168,22 @@ impl Engine {
         })
     }
 
+    /// The note that stands beside the entries, and is no entry.
+    pub(super) fn note(&self) -> Result<Option<Bytes>, StorageError> {
+        call(|| self.open_trees().note.get(NOTE_KEY))
+    }
+
+    #[cfg(test)]
+    pub(super) fn forget_note(&self) {
+        self.open_trees().note.remove(NOTE_KEY).unwrap();
+    }
+
+    /// Replaces the note by another one. Each [`NOTES_A_PAGE`] times sled replaces the page that has
+    /// it, and so moves a page of a segment that it wants to have free, if there is one.
+    pub(super) fn put_note(&self, note: Vec<u8>) -> Result<(), StorageError> {
+        call(|| self.open_trees().note.insert(NOTE_KEY, note)).map(drop)
+    }
+
     /// Returns when everything written before is on the disk itself.
     pub(super) fn barrier(&self) -> Result<(), StorageError> {
         call(|| self.db().flush())?;
@@ -162,13 +202,21 @@ impl Engine {
             .map_err(|error| disk_error(Path::new("sled's log"), &error))
     }
 
+    /// Bytes of the log, with what is dead or free in it.
+    pub(super) fn log_bytes(&self) -> Result<u64, StorageError> {
+        let about = self.log.metadata();
+        about
+            .map(|about| about.len())
+            .map_err(|error| disk_error(Path::new("sled's log"), &error))
+    }
+
     /// Lets go of the store. Whoever cares for the last writes sets a barrier before.
     pub(super) fn close(&mut self) -> Result<(), StorageError> {
-        let Some(db) = self.db.take() else {
+        let Some(open) = self.open.take() else {
             return Ok(());
         };
         // It syncs on its way, and panics if that fails.
-        catch_unwind(AssertUnwindSafe(move || drop(db)))
+        catch_unwind(AssertUnwindSafe(move || drop(open)))
             .map_err(|panic| StorageError::Io(panic_text(&*panic)))?;
         self.sync_log()
     }

@@ -88,7 +88,7 @@ pub(super) fn open(directory: &Directory, options: &SledOptions) -> Result<Store
         fs::remove_file(&path).map_err(|error| disk_error(&path, &error))?;
     }
 
-    let store = Store::new(open_engine(directory, options)?);
+    let store = Store::new(open_engine(directory, options)?, options);
     store
         .check_format()
         .map_err(|error| explain(directory, &error))?;
@@ -97,6 +97,8 @@ pub(super) fn open(directory: &Directory, options: &SledOptions) -> Result<Store
     if !good_end {
         store.barrier()?;
     }
+    store.count()?;
+    store.put_fence()?;
     store.sweep_under_way()?;
     if let Some(changes) = redo::read(directory)? {
         tracing::info!(changes = changes.len(), "finishing a checkpoint");
@@ -126,12 +128,15 @@ fn create(directory: &Directory, options: &SledOptions) -> Result<(), StorageErr
     }
     let name = format!("{DB}{UNFINISHED}");
     let path = directory.join(&name);
-    let engine = Engine::open(&path, options.cache_bytes).map_err(|failure| match failure {
-        OpenFailure::Locked => in_use(&path),
-        OpenFailure::Disk(error) => error,
-        OpenFailure::Broken(why) => StorageError::Damaged(why),
-    })?;
-    let mut store = Store::new(engine);
+    let engine =
+        Engine::open(&path, options.cache_bytes, options.segment_bytes).map_err(|failure| {
+            match failure {
+                OpenFailure::Locked => in_use(&path),
+                OpenFailure::Disk(error) => error,
+                OpenFailure::Broken(why) => StorageError::Damaged(why),
+            }
+        })?;
+    let mut store = Store::new(engine, options);
     store.put_format()?;
     store.close()?;
     engine::sync_new(&path)?;
@@ -154,7 +159,7 @@ fn explain(directory: &Directory, error: &StorageError) -> StorageError {
 
 fn open_engine(directory: &Directory, options: &SledOptions) -> Result<Engine, StorageError> {
     let db = directory.join(DB);
-    let first = match Engine::open(&db, options.cache_bytes) {
+    let first = match Engine::open(&db, options.cache_bytes, options.segment_bytes) {
         Ok(engine) => return Ok(engine),
         Err(OpenFailure::Locked) => return Err(in_use(&db)),
         Err(OpenFailure::Disk(error)) => return Err(error),
@@ -174,7 +179,7 @@ fn open_engine(directory: &Directory, options: &SledOptions) -> Result<Engine, S
     sync_directory(&aside)?;
     sync_directory(&db)?;
     directory.sync()?;
-    match Engine::open(&db, options.cache_bytes) {
+    match Engine::open(&db, options.cache_bytes, options.segment_bytes) {
         Ok(engine) => {
             directory.remove(SET_ASIDE)?;
             Ok(engine)

@@ -5,19 +5,25 @@
 //!
 //! sled gives freed segments of its log out again by what it has *written*, not by what has been
 //! synced. So no more than a fraction of a segment may be written without a barrier, however much
-//! there is to write ([`UNSYNCED_BYTES`]).
+//! there is to write ([`UNSYNCED_PART`]).
 
 use std::sync::{Mutex, MutexGuard};
 
+use super::SledOptions;
+use super::cleaning::Cleaning;
 use super::engine::{Bytes, Engine};
 use super::value::{self, CHUNK_BYTES, Head, Stored};
 use crate::storage::{Change, Key, StorageError, TABLE_END};
 
-/// Most bytes of keys and values, each entry counted with [`ENTRY_BYTES`] more, that are written
-/// without a barrier. In sled's log they become up to ten times as many, since it rewrites the
-/// pages around them; a segment has 8 MiB.
-const UNSYNCED_BYTES: usize = 512 << 10;
+/// The part of a segment that bytes of keys and values, each entry counted with [`ENTRY_BYTES`] more,
+/// may come to without a barrier: 512 KiB of 8 MiB. In sled's log they become up to ten times as many,
+/// since it rewrites the pages around them.
+const UNSYNCED_PART: usize = 16;
 const ENTRY_BYTES: usize = 256;
+
+/// What a page that is moved by cleaning counts among them. Mostly it has 1 to 3 KiB; as many as fit
+/// stay below a segment even if all are of the largest, 64 KiB.
+const CLEANED_PAGE_BYTES: usize = 4 << 10;
 
 /// Entries that are read from sled at a time.
 const SCAN_STEP: usize = 1024;
@@ -26,14 +32,23 @@ const SCAN_STEP: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Store {
     engine: Engine,
-    /// Bytes written since the last barrier, and the right to write.
-    writer: Mutex<usize>,
+    /// What has been written, and the right to write.
+    writer: Mutex<Written>,
+}
+
+/// What a writer keeps count of.
+#[derive(Debug)]
+struct Written {
+    /// Bytes since the last barrier.
+    unsynced: usize,
+    unsynced_max: usize,
+    cleaning: Cleaning,
 }
 
 /// The right to write, for one step.
 struct Writer<'a> {
     engine: &'a Engine,
-    unsynced: MutexGuard<'a, usize>,
+    written: MutexGuard<'a, Written>,
 }
 
 fn is_large(value: &[u8]) -> bool {
@@ -48,17 +63,22 @@ fn damaged(key: &[u8], what: &str) -> StorageError {
 impl Store {
     /// A store that sled has just opened. What sled has written on that counts as much as may be
     /// without a barrier, so that there is one before anything else is written.
-    pub(super) fn new(engine: Engine) -> Self {
+    pub(super) fn new(engine: Engine, options: &SledOptions) -> Self {
+        let unsynced_max = options.segment_bytes / UNSYNCED_PART;
         Self {
             engine,
-            writer: Mutex::new(UNSYNCED_BYTES),
+            writer: Mutex::new(Written {
+                unsynced: unsynced_max,
+                unsynced_max,
+                cleaning: Cleaning::new(options.slack_bytes),
+            }),
         }
     }
 
     fn writer(&self) -> Writer<'_> {
         Writer {
             engine: &self.engine,
-            unsynced: self
+            written: self
                 .writer
                 .lock()
                 .expect("nothing panics while it holds the lock"),
@@ -68,6 +88,49 @@ impl Store {
     /// Makes everything durable that was written.
     pub(super) fn barrier(&self) -> Result<(), StorageError> {
         self.writer().barrier()
+    }
+
+    /// Makes sure that chunks do not share pages with the callers' keys: a page is rewritten as a
+    /// whole, and beside the end of a journal that is all the time.
+    pub(super) fn put_fence(&self) -> Result<(), StorageError> {
+        let mut writer = self.writer();
+        for key in value::FENCE {
+            if self.engine.get(&key)?.is_none() {
+                writer.insert(&key, Vec::new())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Learns how many bytes live in the store. To be called before anything is written.
+    pub(super) fn count(&self) -> Result<(), StorageError> {
+        self.writer().written.cleaning.count(&self.engine)
+    }
+
+    /// Cleans as much of sled's log as is due by what was written, up to so many pages. True if
+    /// there is more to clean.
+    pub(super) fn clean(&self, pages_max: u32) -> Result<bool, StorageError> {
+        let mut writer = self.writer();
+        for _ in 0..pages_max {
+            if !writer.written.cleaning.is_due() {
+                return Ok(false);
+            }
+            writer.clean_page()?;
+        }
+        Ok(writer.written.cleaning.is_due())
+    }
+
+    /// Whether cleaning lags so far behind that whoever writes should do some of it.
+    pub(super) fn is_cleaning_late(&self) -> bool {
+        self.writer().written.cleaning.is_late()
+    }
+
+    /// Makes everything durable, for the last time.
+    pub(super) fn last_barrier(&self) -> Result<(), StorageError> {
+        let mut writer = self.writer();
+        let Written { cleaning, .. } = &mut *writer.written;
+        cleaning.note_at_end(&self.engine)?;
+        writer.barrier()
     }
 
     /// Lets go of sled.
@@ -251,11 +314,24 @@ impl Store {
 impl Store {
     /// What counts as written without a barrier, and how much of it may be.
     pub(super) fn unsynced(&self) -> (usize, usize) {
-        (*self.writer().unsynced, UNSYNCED_BYTES)
+        let writer = self.writer();
+        (writer.written.unsynced, writer.written.unsynced_max)
     }
 
     pub(super) fn raw_range(&self, from: &[u8], to: &[u8]) -> Vec<(Bytes, Bytes)> {
         self.engine.range(from, to, usize::MAX, false).unwrap()
+    }
+
+    pub(super) fn live_bytes(&self) -> u64 {
+        self.writer().written.cleaning.live_bytes()
+    }
+
+    pub(super) fn log_bytes(&self) -> u64 {
+        self.engine.log_bytes().unwrap()
+    }
+
+    pub(super) fn forget_note(&self) {
+        self.engine.forget_note();
     }
 
     pub(super) fn append_chunks_only(
@@ -278,27 +354,49 @@ impl Store {
 impl Writer<'_> {
     fn barrier(&mut self) -> Result<(), StorageError> {
         self.engine.barrier()?;
-        *self.unsynced = 0;
+        self.written.unsynced = 0;
         Ok(())
     }
 
     /// Makes room for a write among those that no barrier has covered yet.
     fn charge(&mut self, bytes: usize) -> Result<(), StorageError> {
-        if *self.unsynced + bytes > UNSYNCED_BYTES {
+        if self.written.unsynced + bytes > self.written.unsynced_max {
             self.barrier()?;
         }
-        *self.unsynced += bytes + ENTRY_BYTES;
+        self.written.unsynced += bytes + ENTRY_BYTES;
         Ok(())
     }
 
     fn insert(&mut self, key: &[u8], stored: Vec<u8>) -> Result<Option<Bytes>, StorageError> {
-        self.charge(key.len() + stored.len())?;
-        self.engine.insert(key, stored)
+        let bytes = stored.len();
+        self.charge(key.len() + bytes)?;
+        let old = self.engine.insert(key, stored)?;
+        self.wrote(key, Some(bytes), old.as_deref())?;
+        Ok(old)
     }
 
     fn remove(&mut self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
         self.charge(key.len())?;
-        self.engine.remove(key)
+        let old = self.engine.remove(key)?;
+        self.wrote(key, None, old.as_deref())?;
+        Ok(old)
+    }
+
+    /// Keeps count of a value that has taken the place of another one.
+    fn wrote(
+        &mut self,
+        key: &[u8],
+        bytes: Option<usize>,
+        old: Option<&[u8]>,
+    ) -> Result<(), StorageError> {
+        let cleaning = &mut self.written.cleaning;
+        cleaning.replaced(key.len(), old.map(<[u8]>::len), bytes);
+        cleaning.wrote(self.engine, key.len() + bytes.unwrap_or(0) + ENTRY_BYTES)
+    }
+
+    fn clean_page(&mut self) -> Result<(), StorageError> {
+        self.charge(CLEANED_PAGE_BYTES)?;
+        self.written.cleaning.clean_page(self.engine)
     }
 
     fn put(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StorageError> {

@@ -5,6 +5,7 @@
 //! ‹key›                             00 ‹value›                        up to 4,000 bytes
 //! ‹key›                             01 ‹generation 1› ‹length 4› ‹chunks 2› ‹checksum 16›
 //! fe ‹key› ‹generation 1› ‹index 2› ‹4,000 bytes of the value, the last chunk what is left›
+//! fe 00 00 ‹0 to 31›                ‹nothing›                         the fence
 //! ff 00                             "leveret store" 00 01             the format
 //! ff 01 ‹key›                       ‹nothing›                         chunks under way
 //! ```
@@ -27,6 +28,19 @@ pub(super) const FORMAT_KEY: &[u8] = &[0xff, 0];
 
 /// Where the notes of chunks under way begin and end.
 pub(super) const UNDER_WAY: (&[u8], &[u8]) = (&[0xff, 1], &[0xff, 2]);
+
+/// Stand between the callers' keys and the chunks: more than two of sled's pages hold.
+///
+/// They are shorter than the key of any chunk.
+pub(super) const FENCE: [[u8; 4]; 32] = {
+    let mut fence = [[TABLE_END, 0, 0, 0]; 32];
+    let mut at = 0;
+    while at < 32 {
+        fence[at][3] = at as u8;
+        at += 1;
+    }
+    fence
+};
 
 const INLINE: u8 = 0;
 const HEAD: u8 = 1;

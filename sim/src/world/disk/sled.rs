@@ -53,7 +53,8 @@ impl SledDisk {
         let open = || {
             let options = SledOptions::default()
                 .with_cache_bytes(CACHE_BYTES)
-                .with_room_min_bytes(0);
+                .with_room_min_bytes(0)
+                .with_slack_bytes(0);
             let opened = SledStorage::open(self.directory.path(), &options);
             Arc::new(opened.unwrap_or_else(|error| panic!("the store on sled: {error}")))
         };
