@@ -74,6 +74,7 @@ impl From<BackupError> for ApiError {
         let full = "make room there and repeat it: it goes on where it ended";
         match error {
             BackupError::Ended => Self::ending(),
+            BackupError::Behind => Self::new(StatusCode::SERVICE_UNAVAILABLE, error, again),
             BackupError::Directory(DirectoryError::Io { .. }) => {
                 Self::bad(error, "name a directory that the daemon may write to")
             }

@@ -3,7 +3,8 @@
 //! The journal only grows, and the state's records change only with a checkpoint. So the bulk is copied
 //! first, as it happens to be; then checkpoints are held back, the journal's heads are taken, and what
 //! is missing up to them is copied, with all of the state that differs. Checkpoints wait for no longer
-//! than it takes to read the state here and there; what is saved meanwhile stays in memory. Saves wait
+//! than it takes to read the state here and there; what is saved meanwhile stays in memory, and if that
+//! becomes too much they are let through, and held back once more later, when less is missing. Saves wait
 //! for nothing. What a copy consists of is `replica`'s business; `docs/decisions/0009` says why it is a
 //! data directory.
 
@@ -23,6 +24,12 @@ const CACHE_BYTES: u64 = 32 << 20;
 
 /// Room that a backup leaves on its disk, in bytes: more than saves need, should it be their disk too.
 const ROOM_BYTES_MIN: u64 = 64 << 20;
+
+/// How much of the state may wait in memory while checkpoints are held back, in bytes.
+const WAITING_BYTES_MAX: usize = 256 << 20;
+
+/// How often checkpoints are held back until what is missing has been copied in time.
+const HOLDS_MAX: u32 = 4;
 
 /// What a backup came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +68,9 @@ pub enum BackupError {
     /// Something could not be copied.
     #[error(transparent)]
     Copy(CopyError),
+    /// Saves came faster than the rest could be copied.
+    #[error("more is saved than can be copied meanwhile")]
+    Behind,
     /// The peer has ended meanwhile.
     #[error("the peer has ended")]
     Ended,
@@ -105,38 +115,54 @@ struct Target {
 
 /// Writes a backup.
 pub(super) async fn backup(inner: &Inner, path: &Path) -> Result<BackupReport, BackupError> {
+    backup_within(inner, path, WAITING_BYTES_MAX).await
+}
+
+/// Writes a backup while no more than so many bytes of the state wait in memory.
+pub(super) async fn backup_within(
+    inner: &Inner,
+    path: &Path,
+    waiting_bytes_max: usize,
+) -> Result<BackupReport, BackupError> {
     let (core, home, path) = (inner.core.clone(), inner.home.clone(), path.to_owned());
     let heads = journal_heads(&core).await?;
     let mut target = blocking(move || {
         let (directory, earlier) = Directory::open_backup(&path, &home)?;
         let mut target = Target::open(core, directory, earlier)?;
         // Into an empty store there is much to write. It is done before anything has to wait.
-        target.copy(&heads, !earlier)?;
+        target.copy(&heads, !earlier, usize::MAX)?;
         Ok(target)
     })
     .await?;
-    let core = target.core.clone();
-    let (hold, mark) = blocking({
-        let core = core.clone();
-        move || {
+    for _ in 0..HOLDS_MAX {
+        let core = target.core.clone();
+        let (hold, mark) = blocking(move || {
             let hold = Hold::new(core.clone()).ok_or(BackupError::Ended)?;
             // Before the heads are taken: the backup has all that its mark says was acknowledged.
             let mark = core.store().last_witness().map_err(CopyError::From)?;
             Ok((hold, mark))
+        })
+        .await?;
+        let heads = journal_heads(&target.core).await?;
+        let (rest, whole) = blocking(move || {
+            let whole = target.copy(&heads, true, waiting_bytes_max)?;
+            if target.core.disk.is_closing() {
+                // A checkpoint may have come between.
+                return Err(BackupError::Ended);
+            }
+            drop(hold);
+            if !whole {
+                target.copy(&heads, true, usize::MAX)?;
+            }
+            Ok((target, whole))
+        })
+        .await?;
+        target = rest;
+        if whole {
+            return blocking(move || target.finish(mark)).await;
         }
-    })
-    .await?;
-    let heads = journal_heads(&core).await?;
-    blocking(move || {
-        target.copy(&heads, true)?;
-        if core.disk.is_closing() {
-            // A checkpoint may have come between.
-            return Err(BackupError::Ended);
-        }
-        drop(hold);
-        target.finish(mark)
-    })
-    .await
+    }
+    Err(BackupError::Behind)
 }
 
 async fn journal_heads(core: &Core) -> Result<Heads, BackupError> {
@@ -162,10 +188,18 @@ impl Target {
         }
     }
 
-    /// Copies the journal up to the heads, and with `state` the rest.
-    fn copy(&mut self, heads: &Heads, state: bool) -> Result<(), BackupError> {
+    /// Copies the journal up to the heads, and with `state` the rest. False if more than so many bytes
+    /// of the state had come to wait in memory, and not all was copied.
+    fn copy(
+        &mut self,
+        heads: &Heads,
+        state: bool,
+        waiting_bytes_max: usize,
+    ) -> Result<bool, BackupError> {
         let from = self.core.store();
-        let go_on = || !self.core.disk.is_closing();
+        let closing = || self.core.disk.is_closing();
+        let waiting = || RepoId::ALL.map(|repo| self.core.state(repo).dirty_bytes());
+        let go_on = || !closing() && waiting().iter().sum::<usize>() <= waiting_bytes_max;
         let mut copier = Copier::new(from.as_ref(), &self.store, &go_on, self.copied);
         let mut all = || {
             copier.journal(heads)?;
@@ -173,15 +207,15 @@ impl Target {
                 copier.notes()?;
                 copier.state()?;
             }
-            Ok::<_, CopyError>(copier.copied())
+            Ok::<_, CopyError>(())
         };
-        match all() {
-            Ok(copied) => {
-                self.copied = copied;
-                Ok(())
-            }
+        let outcome = all();
+        self.copied = copier.copied();
+        match outcome {
+            Ok(()) => Ok(true),
+            Err(CopyError::Stopped) if !closing() => Ok(false),
             // What was read from may be closed by now.
-            Err(CopyError::From(_)) if !go_on() => Err(BackupError::Ended),
+            Err(CopyError::From(_)) if closing() => Err(BackupError::Ended),
             Err(error) => Err(error.into()),
         }
     }

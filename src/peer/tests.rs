@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::backup::{BackupError, backup_within};
 use super::open::open_on;
 use super::store::OpenStore;
 use super::{Event, Peer, PeerOptions, SaveError, clock};
@@ -232,4 +233,37 @@ async fn a_peer_that_has_applied_what_does_not_count_is_opened_again_without_it(
     assert_eq!(peer.log(RepoId::MAIN, None, 10).unwrap().len(), 3);
     assert_eq!(*disk.opened.lock().unwrap(), 2);
     peer.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_backup_gives_up_rather_than_let_too_much_wait_in_memory_and_can_be_repeated() {
+    let disk = Disk::default();
+    let (directory, peer) = open(&disk).await;
+    let mut session = peer.session();
+    for i in 0..400 {
+        session.add(&format!("/a/n{i}")).unwrap();
+    }
+    session.save().await.unwrap();
+    peer.close().await.unwrap();
+    let hour = Duration::from_secs(3_600);
+    let options = PeerOptions::default().checkpoint_interval(hour);
+    let peer = open_on(directory.path(), options, disk.opener());
+    let peer = peer.await.unwrap();
+    // It waits in memory from now on.
+    set(&peer, 2).await.unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path().join("backup");
+    let behind = backup_within(&peer.inner, &place, 0).await;
+    assert!(matches!(behind, Err(BackupError::Behind)), "{behind:?}");
+    assert!(
+        Peer::open(&place, PeerOptions::default()).await.is_err(),
+        "it is not whole"
+    );
+    let report = peer.backup(&place).await.unwrap();
+    assert!(report.earlier);
+    peer.close().await.unwrap();
+    let copy = Peer::open(&place, PeerOptions::default()).await.unwrap();
+    assert_eq!(copy.session().get("/a", "x").unwrap(), Some(Value::Int(2)));
+    assert!(copy.session().node_at("/a/n399").unwrap().is_some());
+    copy.close().await.unwrap();
 }
