@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::clock;
 use super::core::{Core, Input};
@@ -298,7 +298,7 @@ impl DiskThread {
             let tidies = matches!(job, Job::Nothing);
             let outcome = match job {
                 Job::Commit(token, records) => {
-                    let begun = Instant::now();
+                    let begun = clock::instant();
                     let outcome = self.commit(token, &records);
                     gathering = (begun.elapsed() / 2).min(GATHERING_MAX);
                     outcome
