@@ -147,6 +147,33 @@ impl JournalReader {
             .collect()
     }
 
+    /// How many records there are of an origin above a number, if they are sound, in a row, and none of
+    /// them sealed: what a torn commit has left of somebody else's run. It never counted, and what came
+    /// later may be another history.
+    ///
+    /// # Errors
+    /// If the store can not be read.
+    pub(super) fn leftover(
+        &self,
+        origin: OriginId,
+        after: Sequence,
+    ) -> Result<Option<u64>, StorageError> {
+        let mut at = after;
+        loop {
+            let page = self.page(origin, at, PAGE_RECORDS)?;
+            if page.is_empty() {
+                return Ok(Some(at.0 - after.0));
+            }
+            for (sequence, bytes) in page {
+                let unsealed = decode_record(&bytes).is_ok_and(|record| record.seal.is_none());
+                if sequence != at.next() || !unsealed {
+                    return Ok(None);
+                }
+                at = sequence;
+            }
+        }
+    }
+
     /// Change sets after a number up to `last`, which is sealed: as many as fit one message, the
     /// last of them sealed. None if the first one can not be read.
     ///

@@ -1,9 +1,12 @@
+use std::sync::Arc;
+
 use super::world::World;
-use crate::codec::change_set::chain_hash;
+use crate::codec::change_set::{chain_hash, decode, encode};
 use crate::codec::record::RECORD_VERSION;
 use crate::codec::{journal, key, state_key};
+use crate::model::change_set::ChainHash;
 use crate::model::{RepoId, Sequence, Value};
-use crate::replica::{Alarm, OpenError, Replica};
+use crate::replica::{Alarm, OpenError, Replica, verify};
 use crate::storage::Storage;
 
 #[test]
@@ -152,6 +155,44 @@ fn a_gap_or_damage_in_the_journal_ends_a_stream_and_others_fill_it() {
         world.machines[1].alarms.clear();
         world.open(1);
         assert!(world.machines[1].alarms.is_empty());
+    }
+}
+
+#[test]
+fn what_a_torn_commit_left_of_another_history_is_no_damage() {
+    for sealed in [false, true] {
+        let mut world = World::members(2, 128);
+        world.save_and_wait(0, "add /a");
+        world.save_and_wait(0, "set /a x 1");
+        world.connect(0, 1);
+        world.converge(3_000);
+        let origin = world.replica(0).origin();
+        world.crash(1);
+        // Of a run of an author with two histories, written before the one that counts.
+        let storage = &world.machines[1].storage;
+        let last = storage.get(&key::journal(RepoId::MAIN, origin, Sequence(2)));
+        let last = last.unwrap().unwrap();
+        let record = journal::decode(&last).unwrap();
+        let mut other = decode(record.body).unwrap();
+        for number in 3..=4 {
+            (other.sequence, other.previous) = (Sequence(number), ChainHash([number as u8; 32]));
+            let seal = record.seal.as_ref().filter(|_| sealed && number == 4);
+            let row = (
+                key::journal(RepoId::MAIN, origin, other.sequence),
+                journal::encode(seal, &encode(&other)),
+            );
+            storage.append(&[row]).unwrap();
+        }
+        let cluster = world.machines[1].config.cluster;
+        let stored: Arc<dyn Storage> = world.machines[1].storage.clone();
+        let verified = verify(cluster, RepoId::MAIN, &stored, false).unwrap();
+        assert_eq!(verified.problems.is_empty(), !sealed, "{verified:?}");
+        world.open(1);
+        assert_eq!(world.machines[1].alarms.is_empty(), !sealed);
+        world.connect(0, 1);
+        world.save_and_wait(0, "set /a x 2");
+        world.converge(3_000);
+        assert_eq!(world.get(1, "/a", "x"), Some(Value::Int(2)));
     }
 }
 
