@@ -41,7 +41,7 @@ impl Default for PeerOptions {
             cache_bytes: 64 << 20,
             skew_max: Duration::from_millis(500),
             checkpoint_interval: Duration::from_secs(5),
-            slack_bytes: 8 << 20,
+            slack_bytes: 16 << 20,
             refetch: false,
         }
     }
@@ -111,7 +111,7 @@ impl PeerOptions {
     }
 
     /// What the store may take on disk beside some two and a half times what lives in it, in bytes,
-    /// before it is cleaned; 8 MiB unless set.
+    /// before it is cleaned; 16 MiB unless set.
     #[must_use]
     pub fn slack_bytes(mut self, bytes: u64) -> Self {
         self.slack_bytes = bytes;

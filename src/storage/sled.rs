@@ -76,13 +76,13 @@ pub struct SledOptions {
 }
 
 impl Default for SledOptions {
-    /// 64 MiB of cache, 16 MiB to be left on the disk, 256 MiB copied before a repair, 8 MiB of slack.
+    /// 64 MiB of cache, 16 MiB to be left on the disk, 256 MiB copied before a repair, 16 MiB of slack.
     fn default() -> Self {
         Self {
             cache_bytes: 64 << 20,
             room_min_bytes: 16 << 20,
             copy_max_bytes: 256 << 20,
-            slack_bytes: 8 << 20,
+            slack_bytes: 16 << 20,
             segment_bytes: 8 << 20,
         }
     }

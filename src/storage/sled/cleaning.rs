@@ -6,15 +6,15 @@
 //! ten times. A load of small writes puts pages on that list far faster, so the log grows to many
 //! times what lives in it, nearly all of it waiting to be cleaned.
 //!
-//! So there is a page of our own, of small entries that nobody reads (`value.rs`). To write to it ten
-//! times costs little, and has sled move one page. How often that is done follows from the size of
-//! the log against the bytes that live in it: not at all up to [`GOAL`] times of them and some slack,
-//! and as often as needed above. If the log does not grow although it is larger, there is room in it,
-//! and nothing is done either.
+//! So there is a note beside the entries, on a page of its own. To write it ten times costs little, and
+//! has sled move one page. How often that is done follows from the size of the log against the bytes
+//! that live in it: not at all up to [`GOAL`] times of them and some slack, and as often as needed
+//! above. If the log does not grow although it is larger, there is room in it, and nothing is done
+//! either: that would be for nothing.
 //!
-//! The bytes that live are counted as they are written. One of the entries of that page keeps the
-//! count, to within [`COUNT_BYTES`] of what is written beside it; a store without it is counted when it
-//! is opened. It decides how much is cleaned, and nothing else.
+//! The bytes that live are counted as they are written, and the note says how many there are, to within
+//! [`COUNT_BYTES`]; it is part of the log, and so as old as the rest after a crash. A store without it
+//! is counted when it is opened. It decides how much is cleaned, and nothing else.
 
 use super::engine::{Engine, NOTES_A_PAGE};
 use crate::storage::StorageError;
@@ -27,16 +27,16 @@ const GOAL: u64 = 9;
 const RISE: u64 = 8;
 
 /// Bytes written, entries counted as the barriers count them, for each page that is then cleaned.
-const BYTES_A_PAGE: u64 = 512;
+const BYTES_A_PAGE: u64 = 1_536;
 
 /// Bytes written, counted like that, between two looks at the log's length.
 const LOOK_BYTES: u64 = 32 << 10;
 
 /// Bytes written since the log grew last after which it has room.
-const ROOMY_BYTES: u64 = 16 << 20;
+const ROOMY_BYTES: u64 = 6 << 20;
 
 /// Bytes written that may wait to be answered by cleaning until those who append have to do it.
-const LATE_BYTES: u64 = 256 << 10;
+const LATE_BYTES: u64 = 512 << 10;
 
 /// By how much the count of what lives may change before it is noted.
 const COUNT_BYTES: u64 = 64 << 10;

@@ -197,6 +197,16 @@ mod tests {
     }
 
     #[test]
+    fn the_fence_stands_between_the_callers_keys_and_the_chunks() {
+        let first = FENCE[0].to_vec();
+        let last = FENCE[FENCE.len() - 1].to_vec();
+        assert!(FENCE.is_sorted());
+        assert!(first > vec![TABLE_END - 1; crate::storage::KEY_MAX_BYTES]);
+        assert!(last < chunk_key(b"\x01", 0, 0));
+        assert!(last.len() < chunk_key(b"\0", 0, 0).len());
+    }
+
+    #[test]
     fn the_chunks_of_a_longer_key_are_told_apart() {
         let (from, to) = chunk_range(b"a", 1);
         let longer = chunk_key(&[b'a', 1, 5], 1, 0);
