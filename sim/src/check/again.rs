@@ -27,20 +27,20 @@ impl StandIns {
         let closed = status.closed.iter();
         let closed: BTreeMap<_, _> = closed.map(|origin| (*origin, applied(origin))).collect();
         let mut found: BTreeMap<Place, Vec<Place>> = BTreeMap::new();
-        let authors: Vec<_> = closed.keys().map(|o| status.authors.get(o)).collect();
         let journal = replica.journal(repo);
         for (origin, head) in &status.applied {
-            if !authors.contains(&status.authors.get(origin)) {
+            // Others may have seen what is closed, and name it as that.
+            let author = status.authors.get(origin);
+            let own = |on: &OriginId| status.authors.get(on) == author;
+            if !closed.keys().any(own) {
                 continue;
             }
             for number in (1..=head.0).map(Sequence) {
                 let set = journal.change_set(*origin, number);
                 let set = set.expect("a store in memory can be read");
                 for on in set.into_iter().flat_map(|set| set.dependencies) {
-                    if closed
-                        .get(&on.origin)
-                        .is_some_and(|last| on.sequence > *last)
-                    {
+                    let ends = closed.get(&on.origin);
+                    if own(&on.origin) && ends.is_some_and(|last| on.sequence > *last) {
                         let places = found.entry((on.origin, on.sequence)).or_default();
                         places.push((*origin, number));
                     }
