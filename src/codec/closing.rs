@@ -66,13 +66,6 @@ impl Closing {
             .map(move |closed| (Birth::origin(key, &closed.nonce), closed))
     }
 
-    /// The last number that counts of an origin, if this ends it.
-    pub fn last_of(&self, origin: OriginId) -> Option<Sequence> {
-        let mut all = self.origins();
-        all.find(|(one, _)| *one == origin)
-            .map(|(_, closed)| closed.last)
-    }
-
     /// From which, with the key, the origin is made under which the content of what does not count
     /// any more is saved again. It follows from the statement.
     pub fn nonce(&self) -> [u8; 16] {

@@ -304,6 +304,7 @@ impl Core {
             engine.take(self, input, clock::now());
         }
         if messages_max == 0 && engine.replica.has_long_work() {
+            engine.pump_pending(self);
             self.summon();
         } else {
             engine.pump(self);

@@ -316,7 +316,10 @@ impl DiskThread {
                 }
                 Job::Checkpoint(token, changes) => {
                     let outcome = self.checkpoint(token, &changes);
-                    self.core.disk.end_checkpoint();
+                    // One that failed may be there by half, until the store is opened again.
+                    if outcome.is_ok() {
+                        self.core.disk.end_checkpoint();
+                    }
                     outcome.map(|written| {
                         if !written {
                             tracing::warn!("no room for a checkpoint; it is tried again");
@@ -371,7 +374,7 @@ impl DiskThread {
     /// to stop meanwhile.
     fn recover(&mut self, error: StorageError) -> bool {
         tracing::warn!(%error, "the store failed; reads go on, saves are refused");
-        let full = matches!(error, StorageError::Full(_));
+        let full = matches!(error, StorageError::Full(_)) || !self.has_room();
         self.core.news(Input::StorageFailed(error));
         let mut pause = REOPEN_PAUSE_MIN;
         loop {
@@ -386,6 +389,7 @@ impl DiskThread {
             match self.core.reopen() {
                 Ok(store) => {
                     self.store = store;
+                    self.core.disk.end_checkpoint();
                     tracing::info!("the store is open again; saves are taken");
                     return true;
                 }

@@ -175,6 +175,13 @@ impl Engine {
         }
     }
 
+    /// The same of what has happened already: no commit begins.
+    pub(super) fn pump_pending(&mut self, core: &Core) {
+        while let Some(output) = self.replica.pending_output() {
+            self.carry_out(core, output);
+        }
+    }
+
     fn next_output(&mut self) -> Option<Output> {
         if let Some(wanted) = self.gathering {
             let pending = self.replica.pending_output();

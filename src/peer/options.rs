@@ -110,7 +110,7 @@ impl PeerOptions {
         self
     }
 
-    /// What the store may take on disk beside some two and a half times what lives in it, in bytes,
+    /// What the store may take on disk beside 2¼ times what lives in it, in bytes,
     /// before it is cleaned; 16 MiB unless set.
     #[must_use]
     pub fn slack_bytes(mut self, bytes: u64) -> Self {

@@ -319,6 +319,8 @@ impl Replica {
     ) -> bool {
         let total = links.len();
         let mut room = total;
+        // What this replica has made itself is not from others, however much it is.
+        let own = author == self.identity.public();
         let stream = self.stream_entry(repo_id, origin, author);
         let wanted = stream.wanted;
         let (mut count, mut bytes) = stream.future;
@@ -330,7 +332,7 @@ impl Replica {
                 count += 1;
                 bytes += link.body.len();
             }
-            if count > FUTURE_CHANGE_SETS_MAX || bytes > FUTURE_BYTES_MAX {
+            if !own && (count > FUTURE_CHANGE_SETS_MAX || bytes > FUTURE_BYTES_MAX) {
                 room = (0..i)
                     .rev()
                     .find(|&j| links[j].seal.is_some())

@@ -121,7 +121,11 @@ impl Replica {
             return Ok(());
         }
         while self.on_their_way() < BATCH_BYTES_ENOUGH {
-            if self.go_over(again)? {
+            let is_there = self.go_over(again)?;
+            if again.stopped.is_some() {
+                return Ok(());
+            }
+            if is_there {
                 continue;
             }
             if let Some(old) = again.halved.take() {
@@ -201,7 +205,9 @@ impl Replica {
     pub(super) fn is_missed(&self, again: &Again) -> bool {
         let streams = &self.repo(again.closing.repo).streams;
         let begun = streams.get(&again.origin);
-        again.lacks.is_some() && begun.is_none_or(|chain| chain.tip == Tip::NONE)
+        // What the new chain has was gone over: where it ends, nobody has saved the rest.
+        let at = again.tip.sequence;
+        again.lacks.is_some() && begun.is_none_or(|chain| chain.tip.sequence == at)
     }
 
     /// Goes on without what was seen of others and is not here.
@@ -348,7 +354,7 @@ impl Replica {
     /// The new chain is not what it would be, or has ended: it can not be gone on with.
     fn give_up_again(&mut self, again: &mut Again, reason: &str) {
         let (repo, origin) = (again.closing.repo, again.origin);
-        again.end(self.repo(repo).streams[&origin].tip);
+        again.stopped = Some(StorageError::Damaged(reason.to_owned()));
         self.alarm(Alarm::AgainStopped {
             repo,
             origin,

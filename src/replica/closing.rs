@@ -117,7 +117,15 @@ impl Replica {
     pub(super) fn close_origins(&mut self, closing: &Closing) -> bool {
         let (repo, again) = (closing.repo, closing.again());
         let known = &self.repo(repo).closings;
-        if known.all.contains_key(&again) || !known.has_room(&closing.key) {
+        let streams = &self.repo(repo).streams;
+        // Bounded is what ends nothing that is here: otherwise it would matter what came first.
+        let mut ends = closing.origins();
+        let ends_some = ends.any(|(origin, closed)| {
+            streams.get(&origin).is_some_and(|stream| {
+                stream.head() > closed.last && stream.ended.is_none_or(|last| last > closed.last)
+            })
+        });
+        if known.all.contains_key(&again) || !(ends_some || known.has_room(&closing.key)) {
             return false;
         }
         let note = (key::closing(repo, again), encode(closing));

@@ -56,6 +56,8 @@ const PUT_BYTES: usize = 64 << 10;
 /// Most pages that are cleaned at a time: less than a millisecond, or some if a checkpoint does it.
 const TIDY_PAGES: u32 = 32;
 const CHECKPOINT_PAGES: u32 = 256;
+/// How often at most an append does so, where much is due.
+const LATE_TIDIES: u32 = 8;
 
 /// Room that cleaning needs.
 const CLEAN_ROOM_BYTES: u64 = 8 << 20;
@@ -235,6 +237,14 @@ impl Drop for SledStorage {
     }
 }
 
+/// Amid a checkpoint a full disk is a failure like any other: some of it is in its place.
+fn midway<T>(outcome: Result<T, StorageError>) -> Result<T, StorageError> {
+    outcome.map_err(|error| match error {
+        StorageError::Full(why) => StorageError::ReadOnly(why),
+        other => other,
+    })
+}
+
 /// How many of the changes are put in their places in one step: at least one.
 fn step(changes: &[Change]) -> usize {
     let mut bytes = 0;
@@ -278,9 +288,9 @@ impl Storage for SledStorage {
         self.writable()?;
         self.room(COPIES * bytes)?;
         self.written(self.store.append(records))?;
-        while self.store.is_cleaning_late() {
+        for _ in 0..LATE_TIDIES {
             // If it fails, what was appended is durable all the same: whoever writes next is told.
-            if !self.tidy().unwrap_or(false) {
+            if !self.store.is_cleaning_late() || !self.tidy().unwrap_or(false) {
                 break;
             }
         }
@@ -316,9 +326,9 @@ impl Storage for SledStorage {
         let mut rest = changes;
         while !rest.is_empty() {
             let (now, later) = rest.split_at(step(rest));
-            self.written(self.store.put(now))?;
+            midway(self.written(self.store.put(now)))?;
             rest = later;
-            self.clean(CHECKPOINT_PAGES)?;
+            midway(self.clean(CHECKPOINT_PAGES))?;
             if outcome.is_ok() {
                 outcome = between();
             }
@@ -327,8 +337,8 @@ impl Storage for SledStorage {
                 return outcome.and(Err(error));
             }
         }
-        self.written(self.store.barrier())?;
-        self.written(self.directory.remove(redo::NAME))?;
+        midway(self.written(self.store.barrier()))?;
+        midway(self.written(self.directory.remove(redo::NAME)))?;
         outcome
     }
 

@@ -424,6 +424,7 @@ fn the_page_on_backups_cites_what_the_program_says() {
     let read = |path: &str| fs::read_to_string(home.join(path)).unwrap();
     let page = read("docs/how-to/back-up.md");
     let said: String = [
+        "src/peer/backup.rs",
         "src/peer/directory.rs",
         "src/replica/backup.rs",
         "src/replica/output.rs",

@@ -21,6 +21,8 @@ pub(super) struct Backup {
     directory: PathBuf,
     /// What was stored when the last one was asked for, by origin.
     asked_for: BTreeMap<String, u64>,
+    /// What the last whole one says of itself, and what it must have.
+    whole: (String, BTreeMap<String, u64>),
 }
 
 impl Backup {
@@ -29,6 +31,7 @@ impl Backup {
         Self {
             directory,
             asked_for: BTreeMap::new(),
+            whole: Default::default(),
         }
     }
 
@@ -45,32 +48,36 @@ impl Backup {
         }
     }
 
-    /// Looks at what the killed daemon left. Whether it was whole.
+    /// Looks at what the killed daemon left. Whether it is whole, and not the one from before.
     ///
     /// # Errors
     /// If it is not what it says that it is.
-    pub(super) fn look(&self) -> anyhow::Result<bool> {
+    pub(super) fn look(&mut self) -> anyhow::Result<bool> {
         if !self.directory.exists() {
             return Ok(false);
         }
-        match fs::read_to_string(self.directory.join("backup")) {
-            Ok(text) if text.contains(" finished ") => {}
+        let text = match fs::read_to_string(self.directory.join("backup")) {
+            Ok(text) if text.contains(" finished ") => text,
             // Killed before there was anything, or amid it.
             _ => {
                 self.must_be_refused()?;
                 return Ok(false);
             }
+        };
+        let is_new = text != self.whole.0;
+        if is_new {
+            self.whole = (text, self.asked_for.clone());
         }
         must_be_sound(&self.directory).context("a backup that says that it is whole")?;
         let there = copy::stored(&self.directory)?;
-        for (origin, sequence) in &self.asked_for {
+        for (origin, sequence) in &self.whole.1 {
             let found = there.get(origin).copied().unwrap_or(0);
             ensure!(
                 found >= *sequence,
                 "{sequence} change sets of {origin} were stored, and a whole backup has {found}"
             );
         }
-        Ok(true)
+        Ok(is_new)
     }
 
     fn store(&self) -> PathBuf {

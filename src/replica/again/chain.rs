@@ -166,15 +166,6 @@ impl Again {
             }
         }
     }
-
-    /// The new chain can not be gone on with.
-    pub(super) fn end(&mut self, tip: Tip) {
-        for ((_, next), closed) in self.next.iter_mut().zip(&self.closing.closed) {
-            *next = closed.tip.next();
-        }
-        self.halved = None;
-        self.tip = tip;
-    }
 }
 
 /// A value in which nodes have their new ids.

@@ -38,6 +38,9 @@ const ROOMY_BYTES: u64 = 6 << 20;
 /// Bytes written that may wait to be answered by cleaning until those who append have to do it.
 const LATE_BYTES: u64 = 512 << 10;
 
+/// Most bytes that wait to be answered: one large value asks for no more than some milliseconds.
+const DUE_BYTES_MAX: u64 = 4 * LATE_BYTES;
+
 /// By how much the count of what lives may change before it is noted.
 const COUNT_BYTES: u64 = 64 << 10;
 
@@ -121,7 +124,8 @@ impl Cleaning {
         let bytes = bytes as u64;
         self.since_look_bytes += bytes;
         self.since_growth_bytes = self.since_growth_bytes.saturating_add(bytes);
-        self.due_bytes += bytes * self.share / 1_000;
+        let due = self.due_bytes + bytes * self.share / 1_000;
+        self.due_bytes = due.min(DUE_BYTES_MAX);
         if self.since_look_bytes >= LOOK_BYTES {
             self.look(engine.log_bytes()?);
         }
