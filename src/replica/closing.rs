@@ -117,6 +117,9 @@ impl Replica {
     pub(super) fn close_origins(&mut self, closing: &Closing) -> bool {
         let (repo, again) = (closing.repo, closing.again());
         let known = &self.repo(repo).closings;
+        if known.all.contains_key(&again) {
+            return false;
+        }
         let streams = &self.repo(repo).streams;
         // Bounded is what ends nothing that is here: otherwise it would matter what came first.
         let mut ends = closing.origins();
@@ -125,7 +128,7 @@ impl Replica {
                 stream.head() > closed.last && stream.ended.is_none_or(|last| last > closed.last)
             })
         });
-        if known.all.contains_key(&again) || !(ends_some || known.has_room(&closing.key)) {
+        if !ends_some && !known.has_room(&closing.key) {
             return false;
         }
         let note = (key::closing(repo, again), encode(closing));

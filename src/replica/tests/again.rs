@@ -1,7 +1,9 @@
 //! What is closed is saved again, whole and once, whatever was missing or went wrong on the way.
 
 use super::ahead::{YEAR_MS, assert_repaired, check_stores, int, repair, set_right_and_copied};
-use super::repair::{HIDDEN, ask, close_alone, depends_on_others, hides, restore};
+use super::repair::{
+    HIDDEN, ask, close_alone, comes_back_without, depends_on_others, hides, restore,
+};
 use super::world::World;
 use crate::codec::{closing, journal, key};
 use crate::model::limits::CHANGE_SET_BYTES_MAX;
@@ -100,12 +102,7 @@ fn what_is_not_here_is_told_as_long_as_it_is_not() {
 #[test]
 fn a_chain_that_was_begun_is_gone_on_from_as_it_is() {
     let (mut world, copy) = depends_on_others(512);
-    world.crash(2);
-    restore(&mut world, 2, copy);
-    world.tap = Some(hides);
-    world.connect(2, 0);
-    world.connect(2, 1);
-    world.run(1_000);
+    comes_back_without(&mut world, copy);
     // Whoever says so knows that nothing else comes. Then it does.
     assert!(ask(&mut world, 2, true).is_ok());
     world.run(1_000);
