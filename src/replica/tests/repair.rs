@@ -129,6 +129,8 @@ fn nothing_is_closed_before_all_that_it_depends_on_is_here() {
 fn one_author_can_not_use_up_the_room_for_the_statements_of_others() {
     let (mut world, _) = set_right(503);
     world.run(500);
+    world.save_and_wait(1, "add /one");
+    world.run(1_000);
     world.disconnect(0, 2);
     world.disconnect(1, 2);
     join_by_hand(&mut world, 0, 1);
@@ -143,6 +145,13 @@ fn one_author_can_not_use_up_the_room_for_the_statements_of_others() {
     world.run(1_000);
     let notes = world.machines[0].storage.scan(&from, &to, 1_000).unwrap();
     assert_eq!(notes.len(), 256);
+    // What ends something that is here is taken all the same: it must not matter what came first.
+    let nonce = world.replica(1).nonce;
+    let closing = statement(&world, 1, nonce);
+    speak(&mut world, 0, told(&closing));
+    world.run(1_000);
+    let notes = world.machines[0].storage.scan(&from, &to, 1_000).unwrap();
+    assert_eq!(notes.len(), 257);
     let now = world.time(0);
     world.replica(0).disconnected(now, BY_HAND);
     world.connect(0, 2);
