@@ -158,6 +158,23 @@ impl Directory {
     /// Why not. A directory that is not leveret's is not touched.
     pub(super) fn open(path: &Path) -> Result<Self, DirectoryError> {
         create(path)?;
+        Self::open_there(path)
+    }
+
+    /// Opens a directory that a replica was made in; nothing if that has not come to its end, and then
+    /// nothing is changed.
+    ///
+    /// # Errors
+    /// As of [`Directory::open`], or if there is none.
+    pub(super) fn open_made(path: &Path) -> Result<Option<Self>, DirectoryError> {
+        backup::check_finished(path)?;
+        if read_small(&path.join(FORMAT))?.is_none() {
+            return check_empty(path).map(|()| None);
+        }
+        Self::open_there(path).map(Some)
+    }
+
+    fn open_there(path: &Path) -> Result<Self, DirectoryError> {
         let path = &fs::canonicalize(path).map_err(at(path))?;
         backup::check_finished(path)?;
         let format = read_small(&path.join(FORMAT))?;
@@ -325,7 +342,7 @@ fn check_empty(path: &Path) -> Result<(), DirectoryError> {
             KEY,
             "key.new",
             "format.new",
-            "backup.new",
+            backup::BEGUN,
             "lost+found",
         ];
         if !ours.iter().any(|known| name == *known) {

@@ -54,14 +54,13 @@ pub enum VerifyError {
 /// # Errors
 /// If it can not be checked. What is wrong in it is told in the report.
 pub fn verify(directory: &Path, rebuild: bool) -> Result<VerifyReport, VerifyError> {
-    // Opening would make one of what is empty.
-    let is_something = std::fs::read_dir(directory).is_ok_and(|mut files| files.next().is_some());
-    if !is_something {
-        return Err(VerifyError::Nothing(directory.to_owned()));
+    let nothing = || VerifyError::Nothing(directory.to_owned());
+    if !directory.exists() {
+        return Err(nothing());
     }
-    let open = Directory::open(directory)?;
+    let open = Directory::open_made(directory)?.ok_or_else(nothing)?;
     let Membership::Member(cluster) = open.membership().clone() else {
-        return Err(VerifyError::Nothing(directory.to_owned()));
+        return Err(nothing());
     };
     let path = open.store();
     let fail = |source| VerifyError::Store {

@@ -20,16 +20,22 @@ use super::{
 use crate::peer::clock;
 
 const BACKUP: &str = "backup";
+/// What there is of it first.
+pub(super) const BEGUN: &str = "backup.new";
 const UNFINISHED: &str = "leveret backup unfinished";
 const FINISHED: &str = "leveret backup finished";
 
-/// Refuses what is a backup that is not whole.
+/// Refuses what is a backup that is not whole, or where one was about to begin.
 pub(super) fn check_finished(path: &Path) -> Result<(), DirectoryError> {
-    match read_small(&path.join(BACKUP))? {
-        Some(text) if text.starts_with(UNFINISHED) => Err(DirectoryError::Unfinished {
+    let unfinished = match read_small(&path.join(BACKUP))? {
+        Some(text) => text.starts_with(UNFINISHED),
+        None => path.join(BEGUN).exists() && !path.join(FORMAT).exists(),
+    };
+    match unfinished {
+        true => Err(DirectoryError::Unfinished {
             path: path.to_owned(),
         }),
-        _ => Ok(()),
+        false => Ok(()),
     }
 }
 

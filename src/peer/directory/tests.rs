@@ -66,6 +66,37 @@ fn an_interrupted_creation_is_finished() {
 }
 
 #[test]
+fn what_was_not_made_is_not_made_by_looking_at_it() {
+    let temporary = tempfile::tempdir().unwrap();
+    let path = temporary.path();
+    let files = || fs::read_dir(path).unwrap().count();
+    assert!(Directory::open_made(path).unwrap().is_none());
+    fs::write(path.join(LOCK), "").unwrap();
+    fs::write(path.join(KEY), "half").unwrap();
+    assert!(Directory::open_made(path).unwrap().is_none());
+    assert_eq!(files(), 2);
+    fs::write(path.join("notes.txt"), "mine").unwrap();
+    let error = Directory::open_made(path).unwrap_err();
+    assert!(
+        matches!(error, DirectoryError::NotLeveret { .. }),
+        "{error}"
+    );
+    assert!(Directory::open_made(&path.join("none")).is_err());
+}
+
+#[test]
+fn where_a_backup_was_about_to_begin_nothing_else_is_made() {
+    let temporary = tempfile::tempdir().unwrap();
+    let path = temporary.path();
+    fs::write(path.join(LOCK), "").unwrap();
+    fs::write(path.join(backup::BEGUN), "leveret backup unfinished\n").unwrap();
+    let refused = |error: DirectoryError| matches!(error, DirectoryError::Unfinished { .. });
+    assert!(refused(Directory::open(path).unwrap_err()));
+    assert!(refused(Directory::open_made(path).unwrap_err()));
+    assert_eq!(fs::read_dir(path).unwrap().count(), 2);
+}
+
+#[test]
 fn a_key_that_others_can_read_is_refused() {
     let temporary = tempfile::tempdir().unwrap();
     let key = temporary.path().join(KEY);
