@@ -21,6 +21,11 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use measure::Settings;
+use tikv_jemallocator::Jemalloc;
+
+/// The program's allocator, for both sides.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// Prints a table of ratios.
 #[derive(Parser)]
