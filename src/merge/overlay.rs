@@ -7,9 +7,10 @@
 use std::cell::{Cell, RefCell};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::rc::Rc;
 use std::sync::Arc;
+
+use foldhash::fast::RandomState;
 
 use super::seen::{self, Runs};
 use super::view::{self, Above, ReadError, View, last_of_layers, scan_layers};
@@ -28,7 +29,7 @@ pub(crate) struct Overlay<'a> {
 /// remembered.
 pub(crate) struct Base<'a> {
     view: &'a dyn View,
-    slots: RefCell<HashMap<NodeId, Slot, Mixed>>,
+    slots: RefCell<HashMap<NodeId, Slot, RandomState>>,
     /// Who had seen what, the pass's own change sets included.
     seen: RefCell<Runs>,
     reads: Cell<u64>,
@@ -329,46 +330,5 @@ impl View for Base<'_> {
 
     fn last(&self, from: &[u8], to: &[u8]) -> Result<Option<(Key, Record)>, ReadError> {
         self.view.last(from, to)
-    }
-}
-
-/// Hashes ids of nodes, which are hashes: they are only mixed with a number that nobody knows, so
-/// that nobody can choose names whose nodes meet in one place.
-struct Mixed(u64);
-
-impl Default for Mixed {
-    fn default() -> Self {
-        Self(RandomState::new().hash_one(0_u8) | 1)
-    }
-}
-
-impl BuildHasher for Mixed {
-    type Hasher = Mixing;
-
-    fn build_hasher(&self) -> Mixing {
-        Mixing(self.0)
-    }
-}
-
-struct Mixing(u64);
-
-impl Hasher for Mixing {
-    fn write(&mut self, bytes: &[u8]) {
-        for part in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..part.len()].copy_from_slice(part);
-            self.write_u64(u64::from_le_bytes(word));
-        }
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        let product = u128::from(self.0 ^ word) * 0x9e37_79b9_7f4a_7c15;
-        self.0 = (product as u64) ^ ((product >> 64) as u64);
-    }
-
-    fn write_usize(&mut self, _: usize) {} // the length, which is the same for all
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }

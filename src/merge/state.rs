@@ -204,7 +204,7 @@ impl State {
         if !on(Fault::CacheStale) {
             let mut cache = self.cache();
             for Replaced { key, after, .. } in &replaced {
-                cache.replace(key, after.as_ref(), version);
+                cache.update(key, after.as_ref(), version);
             }
         }
         inner.layers.replace(version, replaced);

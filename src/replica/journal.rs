@@ -7,6 +7,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use super::ends::{Ends, within};
 use crate::codec::journal::{Seal, decode as decode_record};
 use crate::codec::message::{RANGE_RECORDS_MAX, SealedBytes};
@@ -328,7 +330,7 @@ impl History for Journal {
 #[derive(Default)]
 struct Cache {
     /// Only looked things up in.
-    entries: HashMap<Place, CacheEntry>,
+    entries: HashMap<Place, CacheEntry, RandomState>,
     /// The places of all entries; the hand of the clock algorithm is at the front.
     ring: VecDeque<Place>,
     bytes: usize,

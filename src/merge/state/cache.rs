@@ -3,17 +3,19 @@
 //! Reading needs no exclusive access: that something was used is noted on the side.
 
 use std::borrow::Borrow;
-use std::collections::hash_map::RandomState;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, Hash};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use foldhash::fast::RandomState;
+
 use super::Version;
+use super::kept::Kept;
 use crate::codec::record::Record;
-use crate::codec::state_key::Key;
 
 /// Records by their keys, as last merged.
-pub(super) type Records = Cache<Key, Newest>;
+pub(super) type Records = Cache<Kept, Newest>;
 
 /// A record as last merged; nothing if there is none under its key.
 pub(super) struct Newest {
@@ -64,28 +66,38 @@ impl<K: Clone + Eq + Hash, V, S: BuildHasher + Default> Cache<K, V, S> {
     }
 
     /// Keeps a value of so many bytes, its key and `ENTRY_BYTES` included.
-    pub(super) fn insert<Q>(&mut self, key: &Q, value: V, bytes: usize)
-    where
-        K: Borrow<Q>,
-        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
-    {
+    pub(super) fn insert(&mut self, key: K, value: V, bytes: usize) {
         let entry = Entry {
             value: Some(value),
             bytes,
             used: AtomicBool::new(false),
         };
         self.bytes += bytes;
-        match self.entries.get_mut(key) {
-            Some(former) => {
-                self.bytes -= former.bytes;
-                *former = entry;
-            }
-            None => {
-                self.entries.insert(key.to_owned(), entry);
-                self.ring.push_back(key.to_owned());
+        match self.entries.entry(key) {
+            Occupied(mut former) => self.bytes -= former.insert(entry).bytes,
+            Vacant(place) => {
+                self.ring.push_back(place.key().clone());
+                place.insert(entry);
             }
         }
         self.evict();
+    }
+
+    /// Puts a value in the place of one that is kept; nothing is kept otherwise. The value comes with
+    /// its bytes, as in [`Cache::insert`].
+    fn replace<Q: Eq + Hash + ?Sized>(&mut self, key: &Q, value: impl FnOnce() -> (V, usize))
+    where
+        K: Borrow<Q>,
+    {
+        if let Some(entry) = self.entries.get_mut(key)
+            && entry.value.is_some()
+        {
+            let (value, bytes) = value();
+            self.bytes = self.bytes + bytes - entry.bytes;
+            entry.value = Some(value);
+            entry.bytes = bytes;
+            self.evict();
+        }
     }
 
     fn evict(&mut self) {
@@ -137,16 +149,22 @@ impl Records {
 
     /// Keeps the newest record of a key, as it has been since a version.
     pub(super) fn keep(&mut self, key: &[u8], record: Option<Record>, since: Version) {
-        let bytes = ENTRY_BYTES + 2 * key.len() + record.as_ref().map_or(0, Record::weight);
-        self.insert(key, Newest { record, since }, bytes);
+        let bytes = weight(key, record.as_ref());
+        self.insert(Kept::from(key), Newest { record, since }, bytes);
     }
 
     /// Puts a record in the place of an older one that is kept; nothing is kept otherwise.
-    pub(super) fn replace(&mut self, key: &[u8], record: Option<&Record>, since: Version) {
-        if self.get(key).is_some() {
-            self.keep(key, record.cloned(), since);
-        }
+    pub(super) fn update(&mut self, key: &[u8], record: Option<&Record>, since: Version) {
+        self.replace(key, || {
+            let record = record.cloned();
+            let bytes = weight(key, record.as_ref());
+            (Newest { record, since }, bytes)
+        });
     }
+}
+
+fn weight(key: &[u8], record: Option<&Record>) -> usize {
+    ENTRY_BYTES + 2 * key.len() + record.map_or(0, Record::weight)
 }
 
 /// What an entry takes besides the bytes of its key and its value.

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque, btree_set};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use super::Version;
 use super::kept::Kept;
 use crate::codec::record::Record;
@@ -17,7 +19,7 @@ pub(super) type Rows = BTreeMap<Key, Option<Record>>;
 /// Changed records: found by a hash of the key, gone through by its order.
 #[derive(Default)]
 pub(super) struct Changes {
-    records: HashMap<Kept, Changed>,
+    records: HashMap<Kept, Changed, RandomState>,
     keys: BTreeSet<Kept>,
 }
 
@@ -197,6 +199,7 @@ impl Layers {
         let mut keys = Vec::with_capacity(changes.len());
         let mut new = Vec::new();
         let mut old = Vec::with_capacity(changes.len());
+        self.dirty.records.reserve(changes.len());
         for change in changes {
             let key = Kept::from(change.key.as_slice());
             let after = Changed::new(&key, change.after);

@@ -165,7 +165,7 @@ impl Known<'_> {
             placement: self.placement,
             node,
         };
-        cache.insert(&hash, known, bytes);
+        cache.insert(hash, known, bytes);
     }
 
     /// The child that a plain name reaches.
@@ -196,7 +196,7 @@ impl Known<'_> {
         let bytes = ENTRY_BYTES + 32 + name.as_str().len();
         steps
             .cache
-            .insert(&hash(&parent.0, name.as_str().as_bytes()), step, bytes);
+            .insert(hash(&parent.0, name.as_str().as_bytes()), step, bytes);
     }
 }
 
