@@ -204,31 +204,69 @@ fn a_clock_that_is_behind_others_repairs_nothing_unless_that_is_said() {
 }
 
 #[test]
-fn a_clock_that_is_behind_what_two_others_save_repairs_nothing_unless_that_is_said() {
-    let mut world = World::members(4, 510);
-    world.connect_all();
-    world.save_and_wait(0, "add /a");
-    world.converge(2_000);
-    world.now_ms += 7_200_000;
-    world.save_and_wait(1, "add /b\nset /b x 1");
-    world.converge(2_000);
-    // Only this one has saved anything lately, so the clock that is behind now is believed.
-    world.set_clock(1, -3_600_000);
-    world.run(2_000);
-    assert_eq!(world.get(1, "/b", "x"), None);
-    for i in [2, 3] {
-        world.save_and_wait(i, &format!("add /c{i}"));
+fn a_clock_that_is_behind_what_another_saves_repairs_nothing_unless_that_is_said() {
+    // More than the minute that is waited out, and less.
+    for (seed, behind_ms) in [(510, 3_600_000), (515, 30_000), (516, 3_000)] {
+        let mut world = World::members(3, seed);
+        world.connect_all();
+        world.save_and_wait(0, "add /a");
+        world.converge(2_000);
+        world.now_ms += 7_200_000;
+        world.save_and_wait(1, "add /b\nset /b x 1");
+        world.converge(2_000);
+        // Only this one has saved anything lately, so the clock that is behind now is believed.
+        world.set_clock(1, -behind_ms);
+        world.run(500);
+        let waited_out = behind_ms < 60_000;
+        assert_eq!(world.get(1, "/b", "x").is_some(), waited_out);
+        world.save_and_wait(2, "add /c");
+        world.run(500);
+        let refused = ask(&mut world, 1, false);
+        let behind = |error: &RepairError| matches!(error, RepairError::ClockBehind { .. });
+        assert!(refused.as_ref().is_err_and(behind), "{refused:?}");
+        assert_eq!(closing_notes(&world, 1), 0);
+        // Who has nothing to repair is not asked about the clock.
+        assert_eq!(ask(&mut world, 0, false).unwrap(), Repair::Done);
+        // It is set right.
+        world.set_clock(1, 0);
+        world.run(2_000);
+        assert_eq!(repair(&mut world, 1), []);
+        world.converge(2_000);
+        assert_eq!(world.get(1, "/b", "x"), int(1));
     }
-    world.run(500);
+}
+
+#[test]
+fn a_clock_that_is_a_little_behind_what_is_applied_repairs_nothing_unless_that_is_said() {
+    let mut world = World::members(2, 517);
+    world.connect(0, 1);
+    world.save_and_wait(0, "add /a");
+    world.converge(1_000);
+    world.now_ms += 7_200_000;
+    world.save_and_wait(1, "add /b");
+    world.save_and_wait(0, "set /a x 1");
+    world.converge(500);
+    world.set_clock(1, -30_000);
     let refused = ask(&mut world, 1, false);
-    let behind = |error: &RepairError| matches!(error, RepairError::ClockBehind { .. });
+    let behind = |error: &RepairError| {
+        matches!(
+            error,
+            RepairError::ClockBehind {
+                later_ms: 29_000..30_500
+            }
+        )
+    };
     assert!(refused.as_ref().is_err_and(behind), "{refused:?}");
-    // It is set right.
-    world.set_clock(1, 0);
-    world.run(2_000);
-    assert_eq!(repair(&mut world, 1), []);
-    world.converge(2_000);
-    assert_eq!(world.get(1, "/b", "x"), int(1));
+    world.run(500);
+    assert_eq!(world.get(1, "/a", "x"), int(1), "nothing was given up");
+    // What is behind less than clocks may differ by tells nothing.
+    world.set_clock(1, -1_000);
+    assert_eq!(ask(&mut world, 1, false).unwrap(), Repair::Done);
+    // Whoever knows better is believed.
+    world.set_clock(1, -30_000);
+    let (now, anyway) = (world.time(1), super::ahead::RIGHT);
+    let step = world.replica(1).repair_clock(now, anyway).unwrap();
+    assert_eq!(step, Repair::Reopening);
 }
 
 #[test]
