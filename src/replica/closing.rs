@@ -135,9 +135,11 @@ impl Replica {
         self.batch.notes.extend([note]);
         self.repo_mut(repo).closings.add(closing.clone());
         for (origin, closed) in closing.origins() {
-            if self.end_origin(repo, origin, closing.key, closed.last, []) {
-                let stream = self.stream_entry(repo, origin, closing.key);
-                stream.closed = true;
+            self.end_origin(repo, origin, closing.key, closed.last, []);
+            // Also if it has been shown to end there already: it must not matter what came first.
+            let known = self.repo_mut(repo);
+            if let Some(stream) = known.streams.get_mut(&origin) {
+                stream.recall_closed(&known.closings, origin);
             }
         }
         if closing.key == self.identity.public() {

@@ -40,6 +40,11 @@ pub(super) fn restore(world: &mut World, i: usize, copy: Arc<MemoryStorage>) {
 }
 
 fn statement(world: &World, i: usize, nonce: [u8; 16]) -> Closing {
+    statement_after(world, i, nonce, Sequence(0))
+}
+
+/// A statement of machine `i` that ends an origin after this number.
+pub(super) fn statement_after(world: &World, i: usize, nonce: [u8; 16], last: Sequence) -> Closing {
     let identity = &world.machines[i].identity;
     let mut closing = Closing {
         repo: RepoId::MAIN,
@@ -47,8 +52,8 @@ fn statement(world: &World, i: usize, nonce: [u8; 16]) -> Closing {
         time: Time(world.time(i).0 + u64::from(nonce[0])),
         closed: vec![Closed {
             nonce,
-            last: Sequence(0),
-            tip: Sequence(1),
+            last,
+            tip: last.next(),
         }],
         seal: Seal([0; Seal::BYTES]),
     };
@@ -57,7 +62,7 @@ fn statement(world: &World, i: usize, nonce: [u8; 16]) -> Closing {
     closing
 }
 
-fn told(closing: &Closing) -> Message {
+pub(super) fn told(closing: &Closing) -> Message {
     Message::Closing {
         repo: RepoId::MAIN,
         statement: closing::encode(closing).into(),
@@ -152,6 +157,11 @@ fn one_author_can_not_use_up_the_room_for_the_statements_of_others() {
     world.run(1_000);
     let notes = world.machines[0].storage.scan(&from, &to, 1_000).unwrap();
     assert_eq!(notes.len(), 257);
+    // The state has been made again since: it went further.
+    let (origin, _) = closing.origins().next().unwrap();
+    let status = world.replica(0).repo_status(RepoId::MAIN);
+    assert!(status.closed.contains(&origin));
+    assert!(!status.applied.contains_key(&origin));
     let now = world.time(0);
     world.replica(0).disconnected(now, BY_HAND);
     world.connect(0, 2);
