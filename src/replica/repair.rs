@@ -184,8 +184,12 @@ impl Replica {
         if !held.iter().all(|(repo, _)| has_room(repo)) {
             return Err(RepairError::TooOften);
         }
-        for (repo, held) in held {
-            let closing = self.closing_of(repo, &held)?;
+        // Nothing is closed before all can be.
+        let closings: Result<Vec<_>, _> = held
+            .iter()
+            .map(|(repo, held)| self.closing_of(*repo, held))
+            .collect();
+        for closing in closings? {
             let taken = self.close_origins(&closing);
             assert!(taken, "a statement of another time is another one");
         }

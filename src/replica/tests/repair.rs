@@ -392,6 +392,50 @@ fn a_record_that_can_not_be_read_is_told_and_fails_nothing() {
 }
 
 #[test]
+fn where_one_repository_can_not_be_closed_none_is() {
+    let mut world = World::members(3, 518);
+    world.connect_all();
+    world.converge(1_000);
+    world.save_and_wait(2, "add /before");
+    world.converge(1_000);
+    let new = world.strangers_like(0);
+    let origin = world.replica(2).origin();
+    world.set_clock(2, YEAR_MS);
+    world.admit(2, new);
+    world.save_and_wait(2, "add /ahead\nset /ahead x 1");
+    world.set_clock(2, 0);
+    world.run(3_000);
+    let held = |world: &mut World| {
+        let held = RepoId::ALL.map(|repo| world.replica(2).repo_status(repo).held.len());
+        held.to_vec()
+    };
+    assert_eq!(held(&mut world), [1, 1]);
+    // The first of the origin can not be read, which tells of what it was made.
+    let place = key::journal(RepoId::MAIN, origin, Sequence(1));
+    let storage = world.machines[2].storage.clone();
+    let whole = storage.get(&place).unwrap().unwrap();
+    let mut bytes = whole.clone();
+    *bytes.last_mut().unwrap() ^= 1;
+    storage.append(&[(place.clone(), bytes)]).unwrap();
+    let refused = ask(&mut world, 2, false);
+    let damaged = |error: &RepairError| matches!(error, RepairError::Storage(_));
+    assert!(refused.as_ref().is_err_and(damaged), "{refused:?}");
+    world.run(1_000);
+    assert_eq!(held(&mut world), [1, 1]);
+    let statements = RepoId::ALL.map(|repo| {
+        let (from, to) = key::closings(repo);
+        storage.scan(&from, &to, 10).unwrap().len()
+    });
+    assert_eq!(statements, [0, 0]);
+    storage.append(&[(place, whole)]).unwrap();
+    assert_eq!(repair(&mut world, 2), [origin]);
+    world.connect(0, new);
+    world.converge(5_000);
+    assert_eq!(world.get(0, "/ahead", "x"), int(1));
+    check_stores(&mut world);
+}
+
+#[test]
 fn a_replica_that_has_been_repaired_too_often_says_so() {
     let (mut world, _) = set_right(513);
     world.run(3_000);
