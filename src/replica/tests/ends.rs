@@ -5,8 +5,8 @@ mod branch;
 
 use std::sync::Arc;
 
+use super::closing::{statement_after, told};
 use super::held::{BY_HAND, join_by_hand, speak};
-use super::repair::{statement_after, told};
 use super::world::{Weather, World};
 use crate::codec::message::SealedBytes;
 use crate::model::{RepoId, Sequence, Value};

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use super::ahead::{YEAR_MS, check_stores, closing_notes, int, repair, set_right};
 use super::held::{BY_HAND, join_by_hand, speak};
 use super::world::World;
-use crate::codec::closing::{self, Closed, Closing};
-use crate::codec::journal::Seal;
 use crate::codec::key;
 use crate::model::{OriginId, RepoId, Sequence, Time};
 use crate::replica::{Alarm, Identity, Message, Repair, RepairAnyway, RepairError};
@@ -37,36 +35,6 @@ pub(super) fn restore(world: &mut World, i: usize, copy: Arc<MemoryStorage>) {
     world.machines[i].storage = copy;
     world.machines[i].alarms.clear();
     world.open(i);
-}
-
-fn statement(world: &World, i: usize, nonce: [u8; 16]) -> Closing {
-    statement_after(world, i, nonce, Sequence(0))
-}
-
-/// A statement of machine `i` that ends an origin after this number.
-pub(super) fn statement_after(world: &World, i: usize, nonce: [u8; 16], last: Sequence) -> Closing {
-    let identity = &world.machines[i].identity;
-    let mut closing = Closing {
-        repo: RepoId::MAIN,
-        key: identity.public(),
-        time: Time(world.time(i).0 + u64::from(nonce[0])),
-        closed: vec![Closed {
-            nonce,
-            last,
-            tip: last.next(),
-        }],
-        seal: Seal([0; Seal::BYTES]),
-    };
-    let text = closing.text(world.machines[i].config.cluster);
-    closing.seal = Seal(identity.sign(&text));
-    closing
-}
-
-pub(super) fn told(closing: &Closing) -> Message {
-    Message::Closing {
-        repo: RepoId::MAIN,
-        statement: closing::encode(closing).into(),
-    }
 }
 
 thread_local! {
@@ -128,47 +96,6 @@ fn nothing_is_closed_before_all_that_it_depends_on_is_here() {
     world.converge(5_000);
     assert_eq!(world.get(0, "/theirs", "x"), int(1));
     check_stores(&mut world);
-}
-
-#[test]
-fn one_author_can_not_use_up_the_room_for_the_statements_of_others() {
-    let (mut world, _) = set_right(503);
-    world.run(500);
-    world.save_and_wait(1, "add /one");
-    world.run(1_000);
-    world.disconnect(0, 2);
-    world.disconnect(1, 2);
-    join_by_hand(&mut world, 0, 1);
-    for n in 0..300_u16 {
-        let [high, low] = n.to_be_bytes();
-        let mut nonce = [7; 16];
-        (nonce[0], nonce[1]) = (high, low);
-        let closing = statement(&world, 1, nonce);
-        speak(&mut world, 0, told(&closing));
-    }
-    let (from, to) = key::closings(RepoId::MAIN);
-    world.run(1_000);
-    let notes = world.machines[0].storage.scan(&from, &to, 1_000).unwrap();
-    assert_eq!(notes.len(), 256);
-    // What ends something that is here is taken all the same: it must not matter what came first.
-    let nonce = world.replica(1).nonce;
-    let closing = statement(&world, 1, nonce);
-    speak(&mut world, 0, told(&closing));
-    world.run(1_000);
-    let notes = world.machines[0].storage.scan(&from, &to, 1_000).unwrap();
-    assert_eq!(notes.len(), 257);
-    // The state has been made again since: it went further.
-    let (origin, _) = closing.origins().next().unwrap();
-    let status = world.replica(0).repo_status(RepoId::MAIN);
-    assert!(status.closed.contains(&origin));
-    assert!(!status.applied.contains_key(&origin));
-    let now = world.time(0);
-    world.replica(0).disconnected(now, BY_HAND);
-    world.connect(0, 2);
-    repair(&mut world, 2);
-    world.run(1_000);
-    assert_eq!(world.held(0), 0);
-    assert_eq!(world.get(0, "/ahead", "x"), int(1));
 }
 
 #[test]
@@ -433,22 +360,6 @@ fn where_one_repository_can_not_be_closed_none_is() {
     world.converge(5_000);
     assert_eq!(world.get(0, "/ahead", "x"), int(1));
     check_stores(&mut world);
-}
-
-#[test]
-fn a_replica_that_has_been_repaired_too_often_says_so() {
-    let (mut world, _) = set_right(513);
-    world.run(3_000);
-    join_by_hand(&mut world, 2, 1);
-    for n in 0..256_u16 {
-        let [high, low] = n.to_be_bytes();
-        let mut nonce = [7; 16];
-        (nonce[0], nonce[1]) = (high, low);
-        let closing = statement(&world, 2, nonce);
-        speak(&mut world, 2, told(&closing));
-    }
-    let refused = ask(&mut world, 2, false);
-    assert!(matches!(refused, Err(RepairError::TooOften)), "{refused:?}");
 }
 
 #[test]
