@@ -180,8 +180,11 @@ impl Replica {
             return Ok(Repair::Working(Vec::new()));
         }
         let own = self.identity.public();
-        let has_room = |repo: &RepoId| self.repo(*repo).closings.has_room(&own);
-        if !held.iter().all(|(repo, _)| has_room(repo)) {
+        let has_room = |(repo, held): &(RepoId, Vec<_>)| {
+            let closings = &self.repo(*repo).closings;
+            closings.has_room(&own, held.len())
+        };
+        if !held.iter().all(has_room) {
             return Err(RepairError::TooOften);
         }
         // Nothing is closed before all can be.

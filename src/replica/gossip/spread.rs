@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use rand::Rng;
 
-use crate::codec::message::{HeadList, SealedBytes};
+use crate::codec::message::{HEADS_MAX, HeadList, SealedBytes};
 use crate::model::{OriginId, RepoId, Sequence, Time};
 use crate::replica::output::ConnectionId;
 use crate::replica::stream::{ends, stored_heads};
@@ -36,9 +36,11 @@ pub(super) struct Search {
 pub(super) type Half = ((RepoId, OriginId), Vec<SealedBytes>);
 
 impl Replica {
-    /// Tells where origins end, if any do.
+    /// Tells where origins end, if any do: another part each time, if they are too many.
     pub(super) fn tell_ends(&mut self, to: ConnectionId, repo: RepoId) {
-        let ends = ends(&self.repo(repo).streams);
+        let streams = &self.repos[&repo].streams;
+        let rng = &mut self.rng;
+        let ends = ends(streams, HEADS_MAX, |count| rng.random_range(0..count));
         if !ends.is_empty() {
             self.send(to, Message::Ends { repo, ends });
         }
@@ -48,8 +50,10 @@ impl Replica {
     pub(in crate::replica) fn announce_ends(&mut self, repo: RepoId, ends: &HeadList) {
         let all: Vec<_> = self.gossip.connections.keys().copied().collect();
         for to in all {
-            let ends = ends.clone();
-            self.send(to, Message::Ends { repo, ends });
+            for ends in ends.chunks(HEADS_MAX) {
+                let ends = ends.to_vec();
+                self.send(to, Message::Ends { repo, ends });
+            }
         }
     }
 

@@ -4,10 +4,10 @@ use super::ahead::{int, repair, set_right};
 use super::held::{BY_HAND, join_by_hand, speak};
 use super::repair::ask;
 use super::world::World;
-use crate::codec::closing::{self, Closed, Closing};
+use crate::codec::closing::{self, CLOSED_MAX, Closed, Closing};
 use crate::codec::journal::Seal;
 use crate::codec::key;
-use crate::model::{RepoId, Sequence, Time};
+use crate::model::{Birth, RepoId, Sequence, Time};
 use crate::replica::{Message, RepairError};
 use crate::storage::Storage;
 
@@ -17,16 +17,31 @@ fn statement(world: &World, i: usize, nonce: [u8; 16]) -> Closing {
 
 /// A statement of machine `i` that ends an origin after this number.
 pub(super) fn statement_after(world: &World, i: usize, nonce: [u8; 16], last: Sequence) -> Closing {
+    statement_of(world, i, [nonce], last)
+}
+
+/// A statement of machine `i` that ends so many origins after this number.
+fn statement_of(
+    world: &World,
+    i: usize,
+    nonces: impl IntoIterator<Item = [u8; 16]>,
+    last: Sequence,
+) -> Closing {
     let identity = &world.machines[i].identity;
+    let key = identity.public();
+    let closed = nonces.into_iter().map(|nonce| Closed {
+        nonce,
+        last,
+        tip: last.next(),
+    });
+    let mut closed: Vec<_> = closed.collect();
+    let time = Time(world.time(i).0 + u64::from(closed[0].nonce[0]));
+    closed.sort_by_key(|one| Birth::origin(&key, &one.nonce));
     let mut closing = Closing {
         repo: RepoId::MAIN,
-        key: identity.public(),
-        time: Time(world.time(i).0 + u64::from(nonce[0])),
-        closed: vec![Closed {
-            nonce,
-            last,
-            tip: last.next(),
-        }],
+        key,
+        time,
+        closed,
         seal: Seal([0; Seal::BYTES]),
     };
     let text = closing.text(world.machines[i].config.cluster);
@@ -96,4 +111,39 @@ fn a_replica_that_has_been_repaired_too_often_says_so() {
     }
     let refused = ask(&mut world, 2, false);
     assert!(matches!(refused, Err(RepairError::TooOften)), "{refused:?}");
+}
+
+#[test]
+fn one_author_can_not_end_any_number_of_origins_that_nobody_has() {
+    let mut world = World::members(2, 519);
+    join_by_hand(&mut world, 0, 1);
+    let full = |world: &World, n: u8| {
+        let nonces = (0..CLOSED_MAX as u16).map(|i| {
+            let [high, low] = i.to_be_bytes();
+            let mut nonce = [n; 16];
+            (nonce[0], nonce[1]) = (high, low);
+            nonce
+        });
+        statement_of(world, 1, nonces, Sequence(0))
+    };
+    for n in 0..6 {
+        let closing = full(&world, n);
+        speak(&mut world, 0, told(&closing));
+    }
+    let ended = |world: &mut World| world.replica(0).repo_status(RepoId::MAIN).closed.len();
+    assert_eq!(ended(&mut world), 4 * CLOSED_MAX);
+    world.run(500);
+    world.crash(0);
+    world.open(0);
+    join_by_hand(&mut world, 0, 1);
+    let (one, another) = (full(&world, 7), statement(&world, 1, [7; 16]));
+    for closing in [one, another] {
+        speak(&mut world, 0, told(&closing));
+        assert_eq!(ended(&mut world), 4 * CLOSED_MAX);
+    }
+    // Another author has room.
+    let closing = statement(&world, 0, [7; 16]);
+    speak(&mut world, 0, told(&closing));
+    assert_eq!(ended(&mut world), 4 * CLOSED_MAX + 1);
+    assert!(world.machines[0].closed.is_empty());
 }
