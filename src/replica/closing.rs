@@ -155,21 +155,23 @@ impl Replica {
         true
     }
 
-    /// The statement by which an origin ends after this number, if there is one on disk.
-    pub(super) fn statement(
+    /// By which statement an origin ends after this number, if it is by one: the origin under which
+    /// content is saved again.
+    pub(super) fn closed_by(
         &self,
         repo: RepoId,
         origin: OriginId,
         last: Sequence,
-    ) -> Option<Arc<[u8]>> {
-        let known = self.repo(repo);
-        let (_, again) = known
-            .closings
-            .ends
-            .get(&origin)
-            .filter(|end| end.0 == last)?;
-        let storage = known.journal.reader().storage();
-        let statement = storage.get(&key::closing(repo, *again)).ok()??;
+    ) -> Option<OriginId> {
+        let end = self.repo(repo).closings.ends.get(&origin);
+        let (_, again) = end.filter(|end| end.0 == last)?;
+        Some(*again)
+    }
+
+    /// A statement, if it is on disk.
+    pub(super) fn statement(&self, repo: RepoId, again: OriginId) -> Option<Arc<[u8]>> {
+        let storage = self.repo(repo).journal.reader().storage();
+        let statement = storage.get(&key::closing(repo, again)).ok()??;
         Some(statement.into())
     }
 }

@@ -1,5 +1,8 @@
 //! Closing statements: whose are believed, how many, and what they end.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::ahead::{int, repair, set_right};
 use super::held::{BY_HAND, join_by_hand, speak};
 use super::repair::ask;
@@ -8,8 +11,11 @@ use crate::codec::closing::{self, CLOSED_MAX, Closed, Closing};
 use crate::codec::journal::Seal;
 use crate::codec::key;
 use crate::model::{Birth, RepoId, Sequence, Time};
-use crate::replica::{Message, RepairError};
-use crate::storage::Storage;
+use crate::replica::{Message, Output, RepairError, Replica};
+use crate::storage::memory::MemoryStorage;
+use crate::storage::{Change, Key, Storage, StorageError};
+
+type Row = (Key, Vec<u8>);
 
 fn statement(world: &World, i: usize, nonce: [u8; 16]) -> Closing {
     statement_after(world, i, nonce, Sequence(0))
@@ -47,6 +53,17 @@ fn statement_of(
     let text = closing.text(world.machines[i].config.cluster);
     closing.seal = Seal(identity.sign(&text));
     closing
+}
+
+/// A statement of machine 1 that ends as many origins as one may.
+fn full_statement(world: &World, n: u8) -> Closing {
+    let nonces = (0..CLOSED_MAX as u16).map(|i| {
+        let [high, low] = i.to_be_bytes();
+        let mut nonce = [n; 16];
+        (nonce[0], nonce[1]) = (high, low);
+        nonce
+    });
+    statement_of(world, 1, nonces, Sequence(0))
 }
 
 pub(super) fn told(closing: &Closing) -> Message {
@@ -117,17 +134,8 @@ fn a_replica_that_has_been_repaired_too_often_says_so() {
 fn one_author_can_not_end_any_number_of_origins_that_nobody_has() {
     let mut world = World::members(2, 519);
     join_by_hand(&mut world, 0, 1);
-    let full = |world: &World, n: u8| {
-        let nonces = (0..CLOSED_MAX as u16).map(|i| {
-            let [high, low] = i.to_be_bytes();
-            let mut nonce = [n; 16];
-            (nonce[0], nonce[1]) = (high, low);
-            nonce
-        });
-        statement_of(world, 1, nonces, Sequence(0))
-    };
     for n in 0..6 {
-        let closing = full(&world, n);
+        let closing = full_statement(&world, n);
         speak(&mut world, 0, told(&closing));
     }
     let ended = |world: &mut World| world.replica(0).repo_status(RepoId::MAIN).closed.len();
@@ -136,7 +144,7 @@ fn one_author_can_not_end_any_number_of_origins_that_nobody_has() {
     world.crash(0);
     world.open(0);
     join_by_hand(&mut world, 0, 1);
-    let (one, another) = (full(&world, 7), statement(&world, 1, [7; 16]));
+    let (one, another) = (full_statement(&world, 7), statement(&world, 1, [7; 16]));
     for closing in [one, another] {
         speak(&mut world, 0, told(&closing));
         assert_eq!(ended(&mut world), 4 * CLOSED_MAX);
@@ -146,4 +154,86 @@ fn one_author_can_not_end_any_number_of_origins_that_nobody_has() {
     speak(&mut world, 0, told(&closing));
     assert_eq!(ended(&mut world), 4 * CLOSED_MAX + 1);
     assert!(world.machines[0].closed.is_empty());
+}
+
+/// A store that counts what is asked of it.
+#[derive(Debug)]
+struct Counting {
+    store: MemoryStorage,
+    gets: AtomicUsize,
+}
+
+impl Storage for Counting {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        self.gets.fetch_add(1, Ordering::Relaxed);
+        self.store.get(key)
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], most: usize) -> Result<Vec<Row>, StorageError> {
+        self.store.scan(from, to, most)
+    }
+
+    fn scan_back(&self, from: &[u8], to: &[u8], most: usize) -> Result<Vec<Row>, StorageError> {
+        self.store.scan_back(from, to, most)
+    }
+
+    fn append(&self, records: &[Row]) -> Result<(), StorageError> {
+        self.store.append(records)
+    }
+
+    fn checkpoint(
+        &self,
+        changes: &[Change],
+        between: &mut dyn FnMut() -> Result<(), StorageError>,
+    ) -> Result<(), StorageError> {
+        self.store.checkpoint(changes, between)
+    }
+
+    fn witness(&self, mark: &[u8]) -> Result<(), StorageError> {
+        self.store.witness(mark)
+    }
+
+    fn last_witness(&self) -> Result<Option<Vec<u8>>, StorageError> {
+        self.store.last_witness()
+    }
+
+    fn size_on_disk(&self) -> u64 {
+        self.store.size_on_disk()
+    }
+}
+
+#[test]
+fn a_statement_that_ends_many_origins_is_read_once_a_message() {
+    let mut world = World::members(2, 520);
+    join_by_hand(&mut world, 0, 1);
+    let closing = full_statement(&world, 1);
+    speak(&mut world, 0, told(&closing));
+    world.run(500);
+    world.crash(0);
+    let storage = Arc::new(Counting {
+        store: world.machines[0].storage.copy(),
+        gets: AtomicUsize::new(0),
+    });
+    let (machine, now) = (&world.machines[0], world.time(0));
+    let (config, identity) = (machine.config.clone(), machine.identity.clone());
+    let mut replica = Replica::open(config, identity, storage.clone(), [1; 32], now).unwrap();
+    replica.connected(now, BY_HAND, world.key(1));
+    while replica.pending_output().is_some() {}
+    let nowhere = |(origin, _)| (origin, Sequence(u64::MAX));
+    let ends = Message::Ends {
+        repo: RepoId::MAIN,
+        ends: closing.origins().map(nowhere).collect(),
+    };
+    let before = storage.gets.load(Ordering::Relaxed);
+    replica.receive(now, BY_HAND, ends);
+    let gets = storage.gets.load(Ordering::Relaxed) - before;
+    assert_eq!(gets, 1, "reads");
+    let mut shown = 0;
+    while let Some(output) = replica.pending_output() {
+        if let Output::Send { message, .. } = output {
+            assert_eq!(message, told(&closing));
+            shown += 1;
+        }
+    }
+    assert_eq!(shown, 1);
 }
