@@ -1,5 +1,7 @@
 //! Closing statements: whose are believed, how many, and what they end.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,7 +12,7 @@ use super::world::World;
 use crate::codec::closing::{self, CLOSED_MAX, Closed, Closing};
 use crate::codec::journal::Seal;
 use crate::codec::key;
-use crate::model::{Birth, RepoId, Sequence, Time};
+use crate::model::{Birth, Dependency, OriginId, RepoId, Sequence, Time};
 use crate::replica::{Message, Output, RepairError, Replica};
 use crate::storage::memory::MemoryStorage;
 use crate::storage::{Change, Key, Storage, StorageError};
@@ -236,4 +238,38 @@ fn a_statement_that_ends_many_origins_is_read_once_a_message() {
         }
     }
     assert_eq!(shown, 1);
+}
+
+thread_local! {
+    /// Of which origins something has been asked for.
+    static ASKED: RefCell<BTreeSet<OriginId>> = const { RefCell::new(BTreeSet::new()) };
+}
+
+#[test]
+fn of_many_origins_that_nobody_answers_for_each_is_asked_for() {
+    let mut world = World::members(2, 521);
+    join_by_hand(&mut world, 0, 1);
+    let nonces = (0..40).map(|n| [n; 16]);
+    let closing = statement_of(&world, 1, nonces, Sequence(0));
+    speak(&mut world, 0, told(&closing));
+    let now = world.time(0);
+    world.replica(0).disconnected(now, BY_HAND);
+    let origins: BTreeSet<_> = closing.origins().map(|(origin, _)| origin).collect();
+    for origin in &origins {
+        let on = Dependency {
+            origin: *origin,
+            sequence: Sequence(1),
+        };
+        world.replica(0).want_beyond(RepoId::MAIN, on);
+    }
+    world.tap = Some(|_, _, message| {
+        if let Message::Want { origin, .. } = &message {
+            ASKED.with_borrow_mut(|asked| asked.insert(*origin));
+        }
+        Some(message)
+    });
+    world.connect(0, 1);
+    world.run(60_000);
+    let asked = ASKED.take();
+    assert!(asked.is_superset(&origins), "{} of 40", asked.len());
 }
