@@ -155,4 +155,18 @@ pub trait Storage: Send + Sync {
 
     /// Bytes that the store takes on disk; 0 if it takes none.
     fn size_on_disk(&self) -> u64;
+
+    /// What the store has counted of that; nothing if it counts nothing. Waits for no write.
+    fn upkeep(&self) -> Option<Upkeep> {
+        None
+    }
+}
+
+/// How a store keeps small what it takes on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Upkeep {
+    /// Bytes of the keys and values in it.
+    pub live_bytes: u64,
+    /// Whether it is so much larger than they are, and grows, that it is cleaned as fast as can be.
+    pub behind: bool,
 }

@@ -101,6 +101,8 @@ fn status_json(status: &PeerStatus) -> Value {
         "counters": counters,
         "repositories": repositories,
         "disk_bytes": status.disk_bytes,
+        "live_bytes": status.upkeep.map(|upkeep| upkeep.live_bytes),
+        "cleaning_behind": status.upkeep.map(|upkeep| upkeep.behind),
         "clock_ahead_ms": status.state.clock_ahead_ms,
         "warnings": warnings(status),
     })
@@ -246,6 +248,10 @@ fn metrics_text(status: &PeerStatus) -> String {
     gauge("ready", status.ready.into());
     gauge("isolated", status.isolated.into());
     gauge("disk_bytes", status.disk_bytes);
+    if let Some(upkeep) = status.upkeep {
+        gauge("live_bytes", upkeep.live_bytes);
+        gauge("cleaning_behind", upkeep.behind.into());
+    }
     gauge("warnings", warnings(status).len() as u64);
     gauge("conflicts", status.conflicts.unwrap_or_default());
     gauge("peers", status.peers.len() as u64);

@@ -33,6 +33,12 @@ impl Status {
         for name in ["digest", "heads", "held", "conflicts"] {
             line(out, name, &member(&status, name))?;
         }
+        for name in ["disk_bytes", "live_bytes"] {
+            line(out, name, &member(&status, name))?;
+        }
+        if status["cleaning_behind"] == true {
+            line(out, "cleaning_behind", "true")?;
+        }
         if status["own_held"].as_u64().is_some_and(|count| count > 0) {
             for name in ["own_held", "own_held_until"] {
                 line(out, name, &member(&status, name))?;

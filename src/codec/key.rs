@@ -11,6 +11,7 @@
 //! R repo 'e' origin(16) 0 or 1                the two halves of the proof of that
 //! R repo 'k' origin(16)                       a closing statement, and under which origin the
 //!                                             content of what it ends is saved again
+//! R repo 'a' origin(16)                       that is done without what its author had seen and has not
 //! R repo 'f' origin(16)                       all of that is saved again
 //! R repo 'w'                                  when somebody said that the wall clock is right
 //! ```
@@ -113,6 +114,11 @@ pub fn saved_again(repo: RepoId, again: OriginId) -> Key {
     [&[NOTES, repo.0, b'f'], again.0.as_slice()].concat()
 }
 
+/// Where it is noted that content is saved again without what of others was seen and is not here.
+pub fn goes_on_alone(repo: RepoId, again: OriginId) -> Key {
+    [&[NOTES, repo.0, b'a'], again.0.as_slice()].concat()
+}
+
 /// Where it is noted when somebody said that the wall clock is right.
 pub fn clock_is_right() -> Key {
     vec![NOTES, RepoId::SYSTEM.0, b'w']
@@ -146,6 +152,8 @@ mod tests {
         assert!(from < key && key < to);
         let key = saved_again(RepoId::MAIN, origin);
         assert_eq!(hex(&key), ["520166", &"ab".repeat(16)].concat());
+        let key = goes_on_alone(RepoId::MAIN, origin);
+        assert_eq!(hex(&key), ["520161", &"ab".repeat(16)].concat());
         assert_eq!(hex(&clock_is_right()), "520077");
         let (from, to) = notes();
         assert!(from < clock() && key < to);

@@ -134,7 +134,7 @@ pub(super) async fn backup_within(
         Ok(target)
     })
     .await?;
-    for _ in 0..HOLDS_MAX {
+    for round in 1..=HOLDS_MAX {
         let core = target.core.clone();
         let (hold, mark) = blocking(move || {
             let hold = Hold::new(core.clone()).ok_or(BackupError::Ended)?;
@@ -151,7 +151,8 @@ pub(super) async fn backup_within(
                 return Err(BackupError::Ended);
             }
             drop(hold);
-            if !whole {
+            // What is missing is copied while nothing waits, for the next round to find less.
+            if !whole && round < HOLDS_MAX {
                 target.copy(&heads, true, usize::MAX)?;
             }
             Ok((target, whole))

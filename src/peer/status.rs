@@ -8,7 +8,7 @@ use super::engine::Engine;
 use super::handle::Inner;
 use crate::model::{ClusterId, PublicKey, RepoId, Time};
 use crate::replica::{self, ConnectionId, Member, RepoStatus};
-use crate::storage::Storage as _;
+use crate::storage::{Storage as _, Upkeep};
 
 /// How a peer is.
 #[derive(Clone, Debug)]
@@ -35,6 +35,8 @@ pub struct PeerStatus {
     pub alarms: Vec<String>,
     /// Bytes that the store takes on disk.
     pub disk_bytes: u64,
+    /// What the store has counted of them; nothing while it is opened again.
+    pub upkeep: Option<Upkeep>,
     /// Open conflicts in [`RepoId::MAIN`] (M14); nothing if they could not be read.
     pub conflicts: Option<u64>,
 }
@@ -113,6 +115,7 @@ impl PeerStatus {
             state: inside.state,
             alarms: inside.alarms,
             disk_bytes: inner.core.store().size_on_disk(),
+            upkeep: inner.core.store().upkeep(),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use crate::storage::{Change, Key, Storage, StorageError};
+use crate::storage::{Change, Key, Storage, StorageError, Upkeep};
 
 /// Opens the store in a directory. Tests put one in that fails on demand.
 pub(super) type OpenStore =
@@ -99,5 +99,9 @@ impl Storage for Store {
 
     fn size_on_disk(&self) -> u64 {
         self.get_inner().map_or(0, |store| store.size_on_disk())
+    }
+
+    fn upkeep(&self) -> Option<Upkeep> {
+        self.get_inner().ok()?.upkeep()
     }
 }

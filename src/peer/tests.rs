@@ -10,6 +10,7 @@ use super::{Event, Peer, PeerOptions, SaveError, clock};
 use crate::codec::change_set::{chain_hash, decode, encode};
 use crate::codec::journal::Seal;
 use crate::codec::message::{Message, SealedBytes};
+use crate::codec::state_key::META;
 use crate::merge::ReadTree as _;
 use crate::model::{PublicKey, RepoId, Sequence, Value};
 use crate::replica::{ConnectionId, Identity};
@@ -21,9 +22,11 @@ use crate::storage::{Change, Key, Storage, StorageError};
 struct Disk {
     current: Arc<Mutex<Arc<MemoryStorage>>>,
     opened: Arc<Mutex<usize>>,
+    /// How often the last table of the state was read from its beginning.
+    states_read: Arc<Mutex<usize>>,
 }
 
-struct Handle(Arc<MemoryStorage>);
+struct Handle(Arc<MemoryStorage>, Arc<Mutex<usize>>);
 
 impl Disk {
     fn store(&self) -> Arc<MemoryStorage> {
@@ -36,7 +39,7 @@ impl Disk {
             let mut current = disk.current.lock().unwrap();
             *current = Arc::new(current.crash());
             *disk.opened.lock().unwrap() += 1;
-            Ok(Box::new(Handle(current.clone())))
+            Ok(Box::new(Handle(current.clone(), disk.states_read.clone())))
         })
     }
 }
@@ -46,6 +49,9 @@ impl Storage for Handle {
         self.0.get(key)
     }
     fn scan(&self, from: &[u8], to: &[u8], n: usize) -> Result<Vec<(Key, Vec<u8>)>, StorageError> {
+        if from == [META, RepoId::MAIN.0] {
+            *self.1.lock().unwrap() += 1;
+        }
         self.0.scan(from, to, n)
     }
     fn scan_back(
@@ -253,8 +259,11 @@ async fn a_backup_gives_up_rather_than_let_too_much_wait_in_memory_and_can_be_re
     set(&peer, 2).await.unwrap();
     let place = tempfile::tempdir().unwrap();
     let place = place.path().join("backup");
+    let before = *disk.states_read.lock().unwrap();
     let behind = backup_within(&peer.inner, &place, 0).await;
     assert!(matches!(behind, Err(BackupError::Behind)), "{behind:?}");
+    let read = *disk.states_read.lock().unwrap() - before;
+    assert_eq!(read, 4, "at first, and after each round but the last");
     assert!(
         Peer::open(&place, PeerOptions::default()).await.is_err(),
         "it is not whole"

@@ -55,6 +55,8 @@ impl Replica {
                 if !fault::on(Fault::AgainForgotten) && storage.get(&done)?.is_none() {
                     let mut again = Again::new(closing);
                     again.durable = true;
+                    let alone = key::goes_on_alone(id, again.origin);
+                    again.alone = storage.get(&alone)?.is_some();
                     self.again.push(again);
                 }
             }
@@ -210,12 +212,15 @@ impl Replica {
         again.lacks.is_some() && begun.is_none_or(|chain| chain.tip.sequence == at)
     }
 
-    /// Goes on without what was seen of others and is not here.
+    /// Goes on without what was seen of others and is not here, in the next life, too.
     pub(super) fn wait_no_more(&mut self) {
         for again in &mut self.again {
             let streams = &self.repos[&again.closing.repo].streams;
             let mut closed = again.closing.origins();
-            again.alone = true;
+            if !std::mem::replace(&mut again.alone, true) {
+                let note = key::goes_on_alone(again.closing.repo, again.origin);
+                self.batch.notes.insert(note, Vec::new());
+            }
             if closed.all(|(origin, closed)| {
                 let stream = streams.get(&origin);
                 stream.is_some_and(|stream| stream.tip.sequence >= closed.tip)

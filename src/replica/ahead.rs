@@ -256,6 +256,15 @@ impl Replica {
         if self.doubted || self.remaking.is_some() || self.failed.is_some() || self.closing {
             return;
         }
+        match self.believes((limit, late)) {
+            Ok(true) => self.stop_for_clock(now),
+            Ok(false) => self.doubt(now),
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// Whether a clock with these [`bounds`] is believed.
+    pub(super) fn believes(&self, bounds: (Time, Time)) -> Result<bool, StorageError> {
         let repos = self.repos.values().map(|repo| {
             let heads = repo.state.heads();
             let applied = heads.iter().map(|(origin, head)| (*origin, head.time));
@@ -263,11 +272,7 @@ impl Replica {
         });
         let repos: Vec<_> = repos.collect();
         let own = self.identity.public();
-        match is_believed(own, (limit, late), self.clock.last(), &repos) {
-            Ok(true) => self.stop_for_clock(now),
-            Ok(false) => self.doubt(now),
-            Err(error) => self.fail(error),
-        }
+        is_believed(own, bounds, self.clock.last(), &repos)
     }
 
     /// The clock is not believed.

@@ -14,13 +14,16 @@ use super::output::ConnectionId;
 use super::stream::Stream;
 use super::{Replica, again};
 use crate::codec::DecodeError;
-use crate::codec::closing::{Closing, decode, encode};
+use crate::codec::closing::{CLOSED_MAX, Closing, decode, encode};
 use crate::codec::key;
 use crate::model::{OriginId, PublicKey, RepoId, Sequence};
 use crate::storage::{Storage, StorageError};
 
 /// Most statements of one author in a repository that are remembered. A repair makes one.
-pub(super) const CLOSINGS_MAX: usize = 256;
+const CLOSINGS_MAX: usize = 256;
+/// Most origins that they end, of one author: what is known of each takes some hundred bytes, also
+/// where there is nothing of it.
+const CLOSED_BY_AUTHOR_MAX: usize = 4 * CLOSED_MAX;
 /// Statements read from the store at a time.
 const PAGE_STATEMENTS: usize = 64;
 
@@ -31,8 +34,8 @@ pub(super) struct Closings {
     all: BTreeMap<OriginId, Closing>,
     /// By origin that is closed: the lowest last number, and in which statement that stands.
     ends: BTreeMap<OriginId, (Sequence, OriginId)>,
-    /// How many there are of each author.
-    counts: BTreeMap<PublicKey, usize>,
+    /// How many there are of each author, and how many origins they end.
+    counts: BTreeMap<PublicKey, (usize, usize)>,
 }
 
 impl Closings {
@@ -58,13 +61,17 @@ impl Closings {
             let end = self.ends.entry(origin).or_insert((closed.last, again));
             *end = (closed.last, again).min(*end);
         }
-        *self.counts.entry(closing.key).or_default() += 1;
+        let (statements, origins) = self.counts.entry(closing.key).or_default();
+        *statements += 1;
+        *origins += closing.closed.len();
         self.all.insert(again, closing);
     }
 
-    /// Whether one more of an author is taken.
-    pub(super) fn has_room(&self, author: &PublicKey) -> bool {
-        self.counts.get(author).is_none_or(|n| *n < CLOSINGS_MAX)
+    /// Whether one more of an author is taken, which ends so many origins.
+    pub(super) fn has_room(&self, author: &PublicKey, closed: usize) -> bool {
+        let counts = self.counts.get(author).copied();
+        let (statements, origins) = counts.unwrap_or_default();
+        statements < CLOSINGS_MAX && origins + closed <= CLOSED_BY_AUTHOR_MAX
     }
 
     /// Those of one author.
@@ -128,16 +135,18 @@ impl Replica {
                 stream.head() > closed.last && stream.ended.is_none_or(|last| last > closed.last)
             })
         });
-        if !ends_some && !known.has_room(&closing.key) {
+        if !ends_some && !known.has_room(&closing.key, closing.closed.len()) {
             return false;
         }
         let note = (key::closing(repo, again), encode(closing));
         self.batch.notes.extend([note]);
         self.repo_mut(repo).closings.add(closing.clone());
         for (origin, closed) in closing.origins() {
-            if self.end_origin(repo, origin, closing.key, closed.last, []) {
-                let stream = self.stream_entry(repo, origin, closing.key);
-                stream.closed = true;
+            self.end_origin(repo, origin, closing.key, closed.last, []);
+            // Also if it has been shown to end there already: it must not matter what came first.
+            let known = self.repo_mut(repo);
+            if let Some(stream) = known.streams.get_mut(&origin) {
+                stream.recall_closed(&known.closings, origin);
             }
         }
         if closing.key == self.identity.public() {
@@ -146,21 +155,23 @@ impl Replica {
         true
     }
 
-    /// The statement by which an origin ends after this number, if there is one on disk.
-    pub(super) fn statement(
+    /// By which statement an origin ends after this number, if it is by one: the origin under which
+    /// content is saved again.
+    pub(super) fn closed_by(
         &self,
         repo: RepoId,
         origin: OriginId,
         last: Sequence,
-    ) -> Option<Arc<[u8]>> {
-        let known = self.repo(repo);
-        let (_, again) = known
-            .closings
-            .ends
-            .get(&origin)
-            .filter(|end| end.0 == last)?;
-        let storage = known.journal.reader().storage();
-        let statement = storage.get(&key::closing(repo, *again)).ok()??;
+    ) -> Option<OriginId> {
+        let end = self.repo(repo).closings.ends.get(&origin);
+        let (_, again) = end.filter(|end| end.0 == last)?;
+        Some(*again)
+    }
+
+    /// A statement, if it is on disk.
+    pub(super) fn statement(&self, repo: RepoId, again: OriginId) -> Option<Arc<[u8]>> {
+        let storage = self.repo(repo).journal.reader().storage();
+        let statement = storage.get(&key::closing(repo, again)).ok()??;
         Some(statement.into())
     }
 }

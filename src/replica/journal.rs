@@ -149,9 +149,10 @@ impl JournalReader {
             .collect()
     }
 
-    /// How many records there are of an origin above a number, if they are sound, in a row, and none of
-    /// them sealed: what a torn commit has left of somebody else's run. It never counted, and what came
-    /// later may be another history.
+    /// How many records there are of an origin above a number, if they are sound, in their place, in a
+    /// row, and none of them sealed: what a torn commit has left of a run. A run counts with its seal,
+    /// and what was damaged, or is missing, is not sound and in a row. So they never counted, and what
+    /// came later may be another history, which need not lead to them.
     ///
     /// # Errors
     /// If the store can not be read.
@@ -167,13 +168,23 @@ impl JournalReader {
                 return Ok(Some(at.0 - after.0));
             }
             for (sequence, bytes) in page {
-                let unsealed = decode_record(&bytes).is_ok_and(|record| record.seal.is_none());
-                if sequence != at.next() || !unsealed {
+                if sequence != at.next() || !self.is_unsealed(origin, sequence, &bytes) {
                     return Ok(None);
                 }
                 at = sequence;
             }
         }
+    }
+
+    /// Whether a record is that of this number, and has no seal.
+    fn is_unsealed(&self, origin: OriginId, sequence: Sequence, bytes: &[u8]) -> bool {
+        let Ok(record) = decode_record(bytes) else {
+            return false;
+        };
+        record.seal.is_none()
+            && change_set::decode(record.body).is_ok_and(|set| {
+                (set.repo, set.id.origin, set.sequence) == (self.repo, origin, sequence)
+            })
     }
 
     /// Change sets after a number up to `last`, which is sealed: as many as fit one message, the

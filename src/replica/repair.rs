@@ -2,12 +2,13 @@
 //! then closed (`closing`), and saved again as of now (`again`).
 //!
 //! What is closed stays closed, so it is refused as long as it can do harm. A clock that is *behind*
-//! looks the same from inside: it is refused if others have saved what is later by it. An older copy
+//! looks the same from inside: it is refused if anybody else has saved what is later by it, applied or
+//! held, by more than clocks may differ. An older copy
 //! of a directory must not repair what has been repaired: it is refused if nobody can say so. And
 //! what is closed is to be saved again whole: it is refused while something of it, or of what it had
 //! seen, is not here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::again::Again;
 use super::ahead::bounds;
@@ -22,9 +23,6 @@ use crate::storage::StorageError;
 /// A clock that shows less, the beginning of 2020 in milliseconds, has not been set: a machine without a
 /// battery begins in 1970.
 const OLDEST_MS: u64 = 1_577_836_800_000;
-/// So many others that have saved what is later than a clock says make it doubtful, though nothing of
-/// that is applied: one alone may be wrong itself.
-const LATER_MEMBERS_MIN: usize = 2;
 /// What somebody claims to have, and nobody sends, is waited for so long, in milliseconds.
 const CLAIM_MS: u64 = 30_000;
 /// Change sets looked at in one go for what they had seen.
@@ -158,35 +156,43 @@ impl Replica {
         if self.again.iter().any(Again::is_under_way) {
             return Ok(Repair::Working(self.closed_origins()));
         }
-        if !anyway.clock_is_right {
-            self.check_clock(now)?;
-        }
         let (_, late) = bounds(&self.config, now, true);
-        if self.clock.last() > late {
-            let word = mark::encode_clock(now);
-            self.batch.notes.insert(key::clock_is_right(), word);
-            self.stop_for_clock(now);
-            return Ok(Repair::Reopening);
-        }
+        let leads = self.clock.last() > late;
         let held: Vec<_> = RepoId::ALL
             .into_iter()
             .map(|repo| (repo, self.own_held(repo)))
             .filter(|(_, held)| !held.is_empty())
             .collect();
-        if held.is_empty() {
+        if !leads && held.is_empty() {
             return self.check_again().map(|()| Repair::Done);
+        }
+        if !anyway.clock_is_right {
+            self.check_clock(now)?;
+        }
+        if leads {
+            let word = mark::encode_clock(now);
+            self.batch.notes.insert(key::clock_is_right(), word);
+            self.stop_for_clock(now);
+            return Ok(Repair::Reopening);
         }
         self.check_others(&held, anyway.alone)?;
         if !anyway.alone && !self.look_at_seen(&held)? {
             return Ok(Repair::Working(Vec::new()));
         }
         let own = self.identity.public();
-        let has_room = |repo: &RepoId| self.repo(*repo).closings.has_room(&own);
-        if !held.iter().all(|(repo, _)| has_room(repo)) {
+        let has_room = |(repo, held): &(RepoId, Vec<_>)| {
+            let closings = &self.repo(*repo).closings;
+            closings.has_room(&own, held.len())
+        };
+        if !held.iter().all(has_room) {
             return Err(RepairError::TooOften);
         }
-        for (repo, held) in held {
-            let closing = self.closing_of(repo, &held)?;
+        // Nothing is closed before all can be.
+        let closings: Result<Vec<_>, _> = held
+            .iter()
+            .map(|(repo, held)| self.closing_of(*repo, held))
+            .collect();
+        for closing in closings? {
             let taken = self.close_origins(&closing);
             assert!(taken, "a statement of another time is another one");
         }
@@ -196,28 +202,29 @@ impl Replica {
         Ok(Repair::Working(self.closed_origins()))
     }
 
-    /// Whether the clock is not behind what others have saved.
+    /// Whether the clock is not behind what others have saved, by more than clocks may differ: here no
+    /// lead is waited out. It may be those others that are wrong, also if it is one alone; but what is
+    /// closed stays so, and whoever knows better can say so.
     fn check_clock(&self, now: Time) -> Result<(), RepairError> {
-        if self.doubted {
+        let bounds = bounds(&self.config, now, true);
+        let (_, late) = bounds;
+        let reached = self.clock.last();
+        if self.doubted || (reached > late && !self.believes(bounds)?) {
             let later_ms = self.lead_ms(now);
             return Err(RepairError::ClockBehind { later_ms });
         }
-        let (_, late) = bounds(&self.config, now, false);
-        let mut later = BTreeSet::new();
-        let mut newest = now;
+        let mut newest = late;
         for repo in self.repos.values() {
             for (origin, hold) in &repo.holds.blocked {
                 if let (Hold::Future(_), Some(stream)) = (hold, repo.streams.get(origin))
                     && stream.key != self.identity.public()
                     && stream.waiting() > 0
-                    && stream.tip.time > late
                 {
-                    later.insert(stream.key);
                     newest = newest.max(stream.tip.time);
                 }
             }
         }
-        if later.len() < LATER_MEMBERS_MIN {
+        if newest == late {
             return Ok(());
         }
         let later_ms = newest.unix_millis() - now.unix_millis();

@@ -222,13 +222,20 @@ pub(super) fn stored_heads(streams: &Streams) -> HeadList {
         .collect()
 }
 
-/// Where origins end: as many as fit a message.
-pub(super) fn ends(streams: &Streams) -> HeadList {
-    streams
+/// Where origins end: no more than `most`, and if there are more, those from one on that `draw` chooses
+/// of so many, so that every one has its turn.
+pub(super) fn ends(streams: &Streams, most: usize, draw: impl FnOnce(usize) -> usize) -> HeadList {
+    let ended = streams
         .iter()
-        .filter_map(|(origin, stream)| Some((*origin, stream.ended?)))
-        .take(HEADS_MAX)
-        .collect()
+        .filter_map(|(origin, stream)| Some((*origin, stream.ended?)));
+    let mut ends: HeadList = ended.collect();
+    if ends.len() > most {
+        let start = draw(ends.len());
+        ends.rotate_left(start);
+        ends.truncate(most);
+        ends.sort();
+    }
+    ends
 }
 
 fn stored_hash(streams: &Streams) -> [u8; 16] {
@@ -344,6 +351,31 @@ mod tests {
         let mut long = vec![(9, false); 256];
         long.push((9, true));
         assert_eq!(seals_to_keep(&records(&long)), None);
+    }
+
+    #[test]
+    fn where_there_are_more_ends_than_are_told_every_one_has_its_turn() {
+        let mut streams = Streams::default();
+        for n in 0..20 {
+            let mut stream = Stream::new(PublicKey([1; 32]));
+            stream.ended = (n % 2 == 0).then_some(Sequence(n.into()));
+            streams.insert(OriginId([n; 16]), stream);
+        }
+        let all = ends(&streams, 10, |_| unreachable!("all of them fit"));
+        assert_eq!(all.len(), 10);
+        let mut told = HeadList::new();
+        for start in 0..10 {
+            let some = ends(&streams, 3, |count| {
+                assert_eq!(count, 10);
+                start
+            });
+            assert_eq!(some.len(), 3);
+            assert!(some.is_sorted_by(|a, b| a.0 < b.0), "as a message has them");
+            told.extend(some);
+        }
+        told.sort();
+        told.dedup();
+        assert_eq!(told, all);
     }
 
     #[test]

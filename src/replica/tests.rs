@@ -3,6 +3,7 @@
 mod again;
 mod ahead;
 mod backup;
+mod closing;
 mod ends;
 mod exchange;
 mod faults;

@@ -224,10 +224,8 @@ fn check_chain(
             let counts = end.is_none_or(|end| sequence <= end);
             if let Err(reason) = continues(&link, &chain, previous, counts, &mut author) {
                 let length = chain.ids.len() as u64;
-                if sealed.0 == length
-                    && let Some(left) = reader.leftover(origin, sealed)?
-                {
-                    found.unsealed += left;
+                if let Some(left) = reader.leftover(origin, Sequence(length))? {
+                    found.unsealed += left + length.saturating_sub(sealed.0);
                     return Ok(chain);
                 }
                 found.problem(wrong(reason));

@@ -46,7 +46,7 @@ use std::sync::{Mutex, OnceLock};
 use self::directory::Directory;
 use self::redo::WriteError;
 use self::store::Store;
-use super::{Change, Key, Storage, StorageError, assert_entry};
+use super::{Change, Key, Storage, StorageError, Upkeep, assert_entry};
 
 /// Most changes, and most bytes of them, that are put in their places between two calls of
 /// `between`.
@@ -365,5 +365,9 @@ impl Storage for SledStorage {
             .map(|name| self.directory.size_on_disk(name))
             .iter()
             .sum()
+    }
+
+    fn upkeep(&self) -> Option<Upkeep> {
+        Some(self.store.upkeep())
     }
 }

@@ -89,6 +89,9 @@ fn commands_do_what_they_say() {
         "held",
         "conflicts",
         "ready",
+        "disk_bytes",
+        "live_bytes",
+        "cleaning_behind",
     ] {
         assert!(!status[member].is_null(), "{member}: {status}");
     }

@@ -2,6 +2,8 @@
 //! nobody offers it. But its author saves it again, and needs it for that, and what that had seen
 //! (`again`). If it is not here, everybody is asked for it, one a tick; whoever has it answers.
 
+use rand::Rng;
+
 use crate::model::{Dependency, OriginId, RepoId, Sequence};
 use crate::replica::output::ConnectionId;
 use crate::replica::{Message, Replica};
@@ -30,8 +32,14 @@ impl Replica {
         }
         let mut beyond = std::mem::take(&mut self.gossip.beyond);
         beyond.retain(|(repo, origin)| self.next_beyond(*repo, *origin).is_some());
-        for (repo, origin) in beyond.iter().take(ASKED_MAX) {
-            self.ask_on_beyond(to, (*repo, *origin));
+        // Others each time, if they are too many: for some nobody may ever have an answer.
+        let start = match beyond.len() > ASKED_MAX {
+            true => self.rng.random_range(0..beyond.len()),
+            false => 0,
+        };
+        let some = beyond.iter().cycle().skip(start);
+        for place in some.take(beyond.len().min(ASKED_MAX)) {
+            self.ask_on_beyond(to, *place);
         }
         self.gossip.beyond = beyond;
     }

@@ -5,11 +5,11 @@
 //! end than the other shows it. When the heads are the same numbers and yet not the same chains,
 //! the ends of some chains are asked for, which brings the difference to light.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use rand::Rng;
 
-use crate::codec::message::{HeadList, SealedBytes};
+use crate::codec::message::{HEADS_MAX, HeadList, SealedBytes};
 use crate::model::{OriginId, RepoId, Sequence, Time};
 use crate::replica::output::ConnectionId;
 use crate::replica::stream::{ends, stored_heads};
@@ -36,9 +36,11 @@ pub(super) struct Search {
 pub(super) type Half = ((RepoId, OriginId), Vec<SealedBytes>);
 
 impl Replica {
-    /// Tells where origins end, if any do.
+    /// Tells where origins end, if any do: another part each time, if they are too many.
     pub(super) fn tell_ends(&mut self, to: ConnectionId, repo: RepoId) {
-        let ends = ends(&self.repo(repo).streams);
+        let streams = &self.repos[&repo].streams;
+        let rng = &mut self.rng;
+        let ends = ends(streams, HEADS_MAX, |count| rng.random_range(0..count));
         if !ends.is_empty() {
             self.send(to, Message::Ends { repo, ends });
         }
@@ -48,8 +50,10 @@ impl Replica {
     pub(in crate::replica) fn announce_ends(&mut self, repo: RepoId, ends: &HeadList) {
         let all: Vec<_> = self.gossip.connections.keys().copied().collect();
         for to in all {
-            let ends = ends.clone();
-            self.send(to, Message::Ends { repo, ends });
+            for ends in ends.chunks(HEADS_MAX) {
+                let ends = ends.to_vec();
+                self.send(to, Message::Ends { repo, ends });
+            }
         }
     }
 
@@ -57,18 +61,25 @@ impl Replica {
         const NOWHERE: Sequence = Sequence(u64::MAX);
         let mut wanted = HeadList::new();
         let mut shown = 0;
-        let mut told = BTreeSet::new();
+        let mut told = BTreeMap::new();
         for (origin, last) in theirs {
             let stream = self.repo(repo).streams.get(origin);
             let ours = stream.and_then(|stream| stream.ended).unwrap_or(NOWHERE);
             if ours < *last && shown < SHOWN_BYTES_ENOUGH {
-                if let Some(statement) = self.statement(repo, *origin, ours) {
-                    // One statement can end many origins.
-                    if told.insert(statement.clone()) {
-                        shown += statement.len();
-                        self.send(from, Message::Closing { repo, statement });
+                if let Some(again) = self.closed_by(repo, *origin, ours) {
+                    // One statement can end many origins: it is read and told once.
+                    let is_told = match told.get(&again) {
+                        Some(is_told) => *is_told,
+                        None => {
+                            let bytes = self.tell_statement(from, repo, again);
+                            shown += bytes.unwrap_or_default();
+                            told.insert(again, bytes.is_some());
+                            bytes.is_some()
+                        }
+                    };
+                    if is_told {
+                        continue;
                     }
-                    continue;
                 }
                 match Self::proof(self.repo(repo).journal.reader(), *origin) {
                     Ok(Some(proof)) => {
@@ -86,6 +97,14 @@ impl Replica {
         if !wanted.is_empty() {
             self.send(from, Message::Ends { repo, ends: wanted });
         }
+    }
+
+    /// Tells a statement that is on disk: its bytes.
+    fn tell_statement(&mut self, to: ConnectionId, repo: RepoId, again: OriginId) -> Option<usize> {
+        let statement = self.statement(repo, again)?;
+        let bytes = statement.len();
+        self.send(to, Message::Closing { repo, statement });
+        Some(bytes)
     }
 
     /// Puts the two halves of a proof together, or keeps the first one.

@@ -119,7 +119,8 @@ pub(super) fn find_stream(
 /// Follows the chain above what is known of it, as far as it holds. If it just ends, what others have
 /// written counts up to its last seal: a commit that was torn may have left less than a whole run,
 /// and nobody could be offered that; of an author with two histories it need not even continue what
-/// came later. Before a gap or a damaged record all of it counts, since it was whole once.
+/// came later, be that whole or torn as well. Before a gap or a damaged record all of it counts, since
+/// it was whole once.
 fn read_tail(
     repo: &mut Repo,
     reader: &JournalReader,
@@ -149,11 +150,10 @@ fn read_tail(
                         found.stream.sealed_hash = at.hash;
                     }
                 }
-                Err(_)
-                    if !is_own
-                        && run.is_empty()
-                        && reader.leftover(origin, at.sequence)?.is_some() =>
-                {
+                Err(_) if reader.leftover(origin, at.sequence)?.is_some() => {
+                    if is_own {
+                        take_run(repo, found, &mut run);
+                    }
                     return Ok(());
                 }
                 Err(reason) => {

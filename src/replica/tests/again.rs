@@ -100,6 +100,45 @@ fn what_is_not_here_is_told_as_long_as_it_is_not() {
 }
 
 #[test]
+fn what_is_to_go_on_alone_does_so_after_a_restart() {
+    // Said when it was closed, and when it was waiting already.
+    for waiting in [false, true] {
+        let (mut world, copy) = depends_on_others(516);
+        if waiting {
+            gone_amid_its_repair(&mut world);
+            restore(&mut world, 2, copy);
+            world.tap = Some(hides);
+            world.connect(2, 0);
+            world.connect(2, 1);
+            world.run(5_000);
+            ask(&mut world, 2, true).unwrap();
+            world.run(3);
+        } else {
+            comes_back_without(&mut world, copy);
+            close_alone(&mut world, 2);
+        }
+        let again = again(&mut world, 2);
+        world.crash(2);
+        world.machines[2].alarms.clear();
+        world.open(2);
+        world.connect(2, 0);
+        world.connect(2, 1);
+        world.run(1_000);
+        let status = world.replica(2).repo_status(RepoId::MAIN);
+        assert_eq!(status.lacking, []);
+        let alarms = &world.machines[2].alarms;
+        let told = |a: &Alarm| matches!(a, Alarm::AgainLacking { .. });
+        assert!(!alarms.iter().any(told), "{alarms:?}");
+        let names = journal_of(&mut world, again);
+        assert!(!names.contains(&HIDDEN.get().unwrap()), "{names:?}");
+        world.tap = None;
+        world.run(10_000);
+        world.converge(2_000);
+        check_stores(&mut world);
+    }
+}
+
+#[test]
 fn a_chain_that_was_begun_is_gone_on_from_as_it_is() {
     let (mut world, copy) = depends_on_others(512);
     comes_back_without(&mut world, copy);

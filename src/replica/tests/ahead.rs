@@ -22,7 +22,7 @@ pub(super) const ALONE: RepairAnyway = RepairAnyway {
 };
 
 /// A repair though others have saved what is later.
-const RIGHT: RepairAnyway = RepairAnyway {
+pub(super) const RIGHT: RepairAnyway = RepairAnyway {
     alone: false,
     clock_is_right: true,
 };

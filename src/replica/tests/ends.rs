@@ -5,6 +5,7 @@ mod branch;
 
 use std::sync::Arc;
 
+use super::closing::{statement_after, told};
 use super::held::{BY_HAND, join_by_hand, speak};
 use super::world::{Weather, World};
 use crate::codec::message::SealedBytes;
@@ -260,6 +261,45 @@ fn a_proof_that_does_not_fit_one_message_goes_in_two() {
     let applied = world.applied(3, RepoId::MAIN);
     assert_eq!(applied[&left.author.origin], Sequence(2));
     go_on(&mut world);
+}
+
+// M17
+#[test]
+fn whether_an_origin_is_closed_does_not_depend_on_which_proof_came_first() {
+    // The fork ends it after the second; its author says where it does, too.
+    for (last, closes) in [(1, true), (2, true), (3, false)] {
+        let found = [true, false].map(|statement_first| {
+            let mut world = four_members(106);
+            let stem = Branch::new(&world, 3, 1).grow(&world, "stem", 2, true);
+            let left = stem.clone().grow(&world, "left", 2, true);
+            let right = stem.grow(&world, "right", 2, true);
+            let statement = statement_after(&world, 3, [1; 16], Sequence(last));
+            left.tell(&mut world, 0);
+            if statement_first {
+                by_hand(&mut world, 0, told(&statement));
+                world.run(200);
+            }
+            right.tell(&mut world, 0);
+            world.run(200);
+            if !statement_first {
+                by_hand(&mut world, 0, told(&statement));
+                world.run(200);
+            }
+            let origin = left.author.origin;
+            let seen = |world: &mut World| {
+                let status = world.replica(0).repo_status(RepoId::MAIN);
+                let (closed, broken) = (status.closed, status.quarantined);
+                (closed.contains(&origin), broken.contains(&origin))
+            };
+            let found = seen(&mut world);
+            assert_eq!(found, (closes, !closes), "{last} {statement_first}");
+            world.crash(0);
+            world.open(0);
+            assert_eq!(seen(&mut world), found, "{last} {statement_first}");
+            world.applied(0, RepoId::MAIN)[&origin]
+        });
+        assert_eq!(found, [Sequence(last.min(2)); 2]);
+    }
 }
 
 // M17

@@ -159,41 +159,100 @@ fn a_gap_or_damage_in_the_journal_ends_a_stream_and_others_fill_it() {
 }
 
 #[test]
-fn what_a_torn_commit_left_of_another_history_is_no_damage() {
-    for sealed in [false, true] {
+fn what_torn_commits_left_of_another_history_is_no_damage() {
+    // Of somebody else's chain and of its own; with nothing of the one that counts above its last seal,
+    // and with a part of a run that was torn as well.
+    for (i, torn_run, sealed) in [
+        (1, 0, false),
+        (1, 0, true),
+        (1, 2, false),
+        (1, 2, true),
+        (0, 0, false),
+        (0, 2, false),
+        (0, 2, true),
+    ] {
         let mut world = World::members(2, 128);
         world.save_and_wait(0, "add /a");
         world.save_and_wait(0, "set /a x 1");
         world.connect(0, 1);
         world.converge(3_000);
         let origin = world.replica(0).origin();
-        world.crash(1);
-        // Of a run of an author with two histories, written before the one that counts.
-        let storage = &world.machines[1].storage;
+        world.crash(i);
+        // Of runs of an author with two histories, the other written before the one that counts.
+        let storage = &world.machines[i].storage;
         let last = storage.get(&key::journal(RepoId::MAIN, origin, Sequence(2)));
         let last = last.unwrap().unwrap();
         let record = journal::decode(&last).unwrap();
-        let mut other = decode(record.body).unwrap();
-        for number in 3..=4 {
-            (other.sequence, other.previous) = (Sequence(number), ChainHash([number as u8; 32]));
-            let seal = record.seal.as_ref().filter(|_| sealed && number == 4);
+        let mut set = decode(record.body).unwrap();
+        let mut previous = chain_hash(record.body);
+        let end = 2 + torn_run + 2;
+        for number in 3..=end {
+            if number > 2 + torn_run {
+                previous = ChainHash([number as u8; 32]);
+            }
+            (set.sequence, set.previous) = (Sequence(number), previous);
+            set.id.time = set.id.time.plus_millis(1);
+            let body = encode(&set);
+            previous = chain_hash(&body);
+            let seal = record.seal.as_ref().filter(|_| sealed && number == end);
             let row = (
-                key::journal(RepoId::MAIN, origin, other.sequence),
-                journal::encode(seal, &encode(&other)),
+                key::journal(RepoId::MAIN, origin, set.sequence),
+                journal::encode(seal, &body),
             );
             storage.append(&[row]).unwrap();
         }
-        let cluster = world.machines[1].config.cluster;
-        let stored: Arc<dyn Storage> = world.machines[1].storage.clone();
+        let case = format!("machine {i}, {torn_run}, {sealed}");
+        let cluster = world.machines[i].config.cluster;
+        let stored: Arc<dyn Storage> = world.machines[i].storage.clone();
         let verified = verify(cluster, RepoId::MAIN, &stored, false).unwrap();
-        assert_eq!(verified.problems.is_empty(), !sealed, "{verified:?}");
-        world.open(1);
-        assert_eq!(world.machines[1].alarms.is_empty(), !sealed);
+        assert_eq!(
+            verified.problems.is_empty(),
+            !sealed,
+            "{case}: {verified:?}"
+        );
+        if !sealed {
+            assert_eq!(verified.unsealed, torn_run + 2, "{case}");
+        }
+        world.machines[i].alarms.clear();
+        world.open(i);
+        let alarms = &world.machines[i].alarms;
+        assert_eq!(alarms.is_empty(), !sealed, "{case}: {alarms:?}");
+        // Its own counts as far as it goes, somebody else's up to its last seal.
+        let counts = if i == 0 || sealed { torn_run } else { 0 };
+        assert_eq!(
+            world.applied(i, RepoId::MAIN)[&origin],
+            Sequence(2 + counts),
+            "{case}"
+        );
+        if sealed && torn_run > 0 {
+            continue; // what is here and has no seal is not what others have, and is no proof
+        }
         world.connect(0, 1);
         world.save_and_wait(0, "set /a x 2");
         world.converge(3_000);
         assert_eq!(world.get(1, "/a", "x"), Some(Value::Int(2)));
     }
+}
+
+#[test]
+fn what_is_in_the_place_of_another_is_damage() {
+    let mut world = World::members(2, 129);
+    world.save_and_wait(0, "add /a");
+    world.connect(0, 1);
+    world.converge(3_000);
+    let origin = world.replica(0).origin();
+    world.crash(1);
+    let storage = &world.machines[1].storage;
+    let first = storage.get(&key::journal(RepoId::MAIN, origin, Sequence(1)));
+    let first = first.unwrap().unwrap();
+    let body = journal::decode(&first).unwrap().body;
+    let place = key::journal(RepoId::MAIN, origin, Sequence(2));
+    storage
+        .append(&[(place, journal::encode(None, body))])
+        .unwrap();
+    world.open(1);
+    let alarms = &world.machines[1].alarms;
+    assert!(matches!(alarms[..], [Alarm::Journal { .. }]), "{alarms:?}");
 }
 
 #[test]

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use super::ahead::{YEAR_MS, check_stores, closing_notes, int, repair, set_right};
 use super::held::{BY_HAND, join_by_hand, speak};
 use super::world::World;
-use crate::codec::closing::{self, Closed, Closing};
-use crate::codec::journal::Seal;
 use crate::codec::key;
 use crate::model::{OriginId, RepoId, Sequence, Time};
 use crate::replica::{Alarm, Identity, Message, Repair, RepairAnyway, RepairError};
@@ -37,31 +35,6 @@ pub(super) fn restore(world: &mut World, i: usize, copy: Arc<MemoryStorage>) {
     world.machines[i].storage = copy;
     world.machines[i].alarms.clear();
     world.open(i);
-}
-
-fn statement(world: &World, i: usize, nonce: [u8; 16]) -> Closing {
-    let identity = &world.machines[i].identity;
-    let mut closing = Closing {
-        repo: RepoId::MAIN,
-        key: identity.public(),
-        time: Time(world.time(i).0 + u64::from(nonce[0])),
-        closed: vec![Closed {
-            nonce,
-            last: Sequence(0),
-            tip: Sequence(1),
-        }],
-        seal: Seal([0; Seal::BYTES]),
-    };
-    let text = closing.text(world.machines[i].config.cluster);
-    closing.seal = Seal(identity.sign(&text));
-    closing
-}
-
-fn told(closing: &Closing) -> Message {
-    Message::Closing {
-        repo: RepoId::MAIN,
-        statement: closing::encode(closing).into(),
-    }
 }
 
 thread_local! {
@@ -126,42 +99,6 @@ fn nothing_is_closed_before_all_that_it_depends_on_is_here() {
 }
 
 #[test]
-fn one_author_can_not_use_up_the_room_for_the_statements_of_others() {
-    let (mut world, _) = set_right(503);
-    world.run(500);
-    world.save_and_wait(1, "add /one");
-    world.run(1_000);
-    world.disconnect(0, 2);
-    world.disconnect(1, 2);
-    join_by_hand(&mut world, 0, 1);
-    for n in 0..300_u16 {
-        let [high, low] = n.to_be_bytes();
-        let mut nonce = [7; 16];
-        (nonce[0], nonce[1]) = (high, low);
-        let closing = statement(&world, 1, nonce);
-        speak(&mut world, 0, told(&closing));
-    }
-    let (from, to) = key::closings(RepoId::MAIN);
-    world.run(1_000);
-    let notes = world.machines[0].storage.scan(&from, &to, 1_000).unwrap();
-    assert_eq!(notes.len(), 256);
-    // What ends something that is here is taken all the same: it must not matter what came first.
-    let nonce = world.replica(1).nonce;
-    let closing = statement(&world, 1, nonce);
-    speak(&mut world, 0, told(&closing));
-    world.run(1_000);
-    let notes = world.machines[0].storage.scan(&from, &to, 1_000).unwrap();
-    assert_eq!(notes.len(), 257);
-    let now = world.time(0);
-    world.replica(0).disconnected(now, BY_HAND);
-    world.connect(0, 2);
-    repair(&mut world, 2);
-    world.run(1_000);
-    assert_eq!(world.held(0), 0);
-    assert_eq!(world.get(0, "/ahead", "x"), int(1));
-}
-
-#[test]
 fn a_clock_that_was_never_set_repairs_nothing() {
     let (mut world, origin) = set_right(310);
     world.run(500);
@@ -204,31 +141,69 @@ fn a_clock_that_is_behind_others_repairs_nothing_unless_that_is_said() {
 }
 
 #[test]
-fn a_clock_that_is_behind_what_two_others_save_repairs_nothing_unless_that_is_said() {
-    let mut world = World::members(4, 510);
-    world.connect_all();
-    world.save_and_wait(0, "add /a");
-    world.converge(2_000);
-    world.now_ms += 7_200_000;
-    world.save_and_wait(1, "add /b\nset /b x 1");
-    world.converge(2_000);
-    // Only this one has saved anything lately, so the clock that is behind now is believed.
-    world.set_clock(1, -3_600_000);
-    world.run(2_000);
-    assert_eq!(world.get(1, "/b", "x"), None);
-    for i in [2, 3] {
-        world.save_and_wait(i, &format!("add /c{i}"));
+fn a_clock_that_is_behind_what_another_saves_repairs_nothing_unless_that_is_said() {
+    // More than the minute that is waited out, and less.
+    for (seed, behind_ms) in [(510, 3_600_000), (515, 30_000), (516, 3_000)] {
+        let mut world = World::members(3, seed);
+        world.connect_all();
+        world.save_and_wait(0, "add /a");
+        world.converge(2_000);
+        world.now_ms += 7_200_000;
+        world.save_and_wait(1, "add /b\nset /b x 1");
+        world.converge(2_000);
+        // Only this one has saved anything lately, so the clock that is behind now is believed.
+        world.set_clock(1, -behind_ms);
+        world.run(500);
+        let waited_out = behind_ms < 60_000;
+        assert_eq!(world.get(1, "/b", "x").is_some(), waited_out);
+        world.save_and_wait(2, "add /c");
+        world.run(500);
+        let refused = ask(&mut world, 1, false);
+        let behind = |error: &RepairError| matches!(error, RepairError::ClockBehind { .. });
+        assert!(refused.as_ref().is_err_and(behind), "{refused:?}");
+        assert_eq!(closing_notes(&world, 1), 0);
+        // Who has nothing to repair is not asked about the clock.
+        assert_eq!(ask(&mut world, 0, false).unwrap(), Repair::Done);
+        // It is set right.
+        world.set_clock(1, 0);
+        world.run(2_000);
+        assert_eq!(repair(&mut world, 1), []);
+        world.converge(2_000);
+        assert_eq!(world.get(1, "/b", "x"), int(1));
     }
-    world.run(500);
+}
+
+#[test]
+fn a_clock_that_is_a_little_behind_what_is_applied_repairs_nothing_unless_that_is_said() {
+    let mut world = World::members(2, 517);
+    world.connect(0, 1);
+    world.save_and_wait(0, "add /a");
+    world.converge(1_000);
+    world.now_ms += 7_200_000;
+    world.save_and_wait(1, "add /b");
+    world.save_and_wait(0, "set /a x 1");
+    world.converge(500);
+    world.set_clock(1, -30_000);
     let refused = ask(&mut world, 1, false);
-    let behind = |error: &RepairError| matches!(error, RepairError::ClockBehind { .. });
+    let behind = |error: &RepairError| {
+        matches!(
+            error,
+            RepairError::ClockBehind {
+                later_ms: 29_000..30_500
+            }
+        )
+    };
     assert!(refused.as_ref().is_err_and(behind), "{refused:?}");
-    // It is set right.
-    world.set_clock(1, 0);
-    world.run(2_000);
-    assert_eq!(repair(&mut world, 1), []);
-    world.converge(2_000);
-    assert_eq!(world.get(1, "/b", "x"), int(1));
+    world.run(500);
+    assert_eq!(world.get(1, "/a", "x"), int(1), "nothing was given up");
+    // What is behind less than clocks may differ by tells nothing.
+    world.set_clock(1, -1_000);
+    assert_eq!(ask(&mut world, 1, false).unwrap(), Repair::Done);
+    // Whoever knows better is believed.
+    world.set_clock(1, -30_000);
+    let (now, anyway) = (world.time(1), super::ahead::RIGHT);
+    let step = world.replica(1).repair_clock(now, anyway).unwrap();
+    assert_eq!(step, Repair::Reopening);
 }
 
 #[test]
@@ -344,19 +319,47 @@ fn a_record_that_can_not_be_read_is_told_and_fails_nothing() {
 }
 
 #[test]
-fn a_replica_that_has_been_repaired_too_often_says_so() {
-    let (mut world, _) = set_right(513);
+fn where_one_repository_can_not_be_closed_none_is() {
+    let mut world = World::members(3, 518);
+    world.connect_all();
+    world.converge(1_000);
+    world.save_and_wait(2, "add /before");
+    world.converge(1_000);
+    let new = world.strangers_like(0);
+    let origin = world.replica(2).origin();
+    world.set_clock(2, YEAR_MS);
+    world.admit(2, new);
+    world.save_and_wait(2, "add /ahead\nset /ahead x 1");
+    world.set_clock(2, 0);
     world.run(3_000);
-    join_by_hand(&mut world, 2, 1);
-    for n in 0..256_u16 {
-        let [high, low] = n.to_be_bytes();
-        let mut nonce = [7; 16];
-        (nonce[0], nonce[1]) = (high, low);
-        let closing = statement(&world, 2, nonce);
-        speak(&mut world, 2, told(&closing));
-    }
+    let held = |world: &mut World| {
+        let held = RepoId::ALL.map(|repo| world.replica(2).repo_status(repo).held.len());
+        held.to_vec()
+    };
+    assert_eq!(held(&mut world), [1, 1]);
+    // The first of the origin can not be read, which tells of what it was made.
+    let place = key::journal(RepoId::MAIN, origin, Sequence(1));
+    let storage = world.machines[2].storage.clone();
+    let whole = storage.get(&place).unwrap().unwrap();
+    let mut bytes = whole.clone();
+    *bytes.last_mut().unwrap() ^= 1;
+    storage.append(&[(place.clone(), bytes)]).unwrap();
     let refused = ask(&mut world, 2, false);
-    assert!(matches!(refused, Err(RepairError::TooOften)), "{refused:?}");
+    let damaged = |error: &RepairError| matches!(error, RepairError::Storage(_));
+    assert!(refused.as_ref().is_err_and(damaged), "{refused:?}");
+    world.run(1_000);
+    assert_eq!(held(&mut world), [1, 1]);
+    let statements = RepoId::ALL.map(|repo| {
+        let (from, to) = key::closings(repo);
+        storage.scan(&from, &to, 10).unwrap().len()
+    });
+    assert_eq!(statements, [0, 0]);
+    storage.append(&[(place, whole)]).unwrap();
+    assert_eq!(repair(&mut world, 2), [origin]);
+    world.connect(0, new);
+    world.converge(5_000);
+    assert_eq!(world.get(0, "/ahead", "x"), int(1));
+    check_stores(&mut world);
 }
 
 #[test]

@@ -16,8 +16,11 @@
 //! [`COUNT_BYTES`]; it is part of the log, and so as old as the rest after a crash. A store without it
 //! is counted when it is opened. It decides how much is cleaned, and nothing else.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
 use super::engine::{Engine, NOTES_A_PAGE};
-use crate::storage::StorageError;
+use crate::storage::{StorageError, Upkeep};
 
 /// How large the log may be against what lives in it, in quarters. With all cleaned sled comes to 2.2
 /// to 2.5, since it leaves alone a segment in which more than half lives.
@@ -47,6 +50,25 @@ const COUNT_BYTES: u64 = 64 << 10;
 /// Entries that are counted at a time.
 const COUNT_STEP: usize = 1024;
 
+/// As much as can be is cleaned: of what is written, in thousandths.
+const SHARE_MAX: u64 = 1_000;
+
+/// How it stands, to be read while somebody writes.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    live_bytes: AtomicU64,
+    behind: AtomicBool,
+}
+
+impl Told {
+    pub(super) fn upkeep(&self) -> Upkeep {
+        Upkeep {
+            live_bytes: self.live_bytes.load(Ordering::Relaxed),
+            behind: self.behind.load(Ordering::Relaxed),
+        }
+    }
+}
+
 /// See the top of the file.
 #[derive(Debug)]
 pub(super) struct Cleaning {
@@ -67,6 +89,7 @@ pub(super) struct Cleaning {
     share: u64,
     /// What is to be answered.
     due_bytes: u64,
+    told: Arc<Told>,
 }
 
 impl Cleaning {
@@ -81,11 +104,31 @@ impl Cleaning {
             since_look_bytes: 0,
             share: 0,
             due_bytes: 0,
+            told: Arc::default(),
         }
+    }
+
+    /// Where it is told how it stands.
+    pub(super) fn told(&self) -> Arc<Told> {
+        self.told.clone()
+    }
+
+    fn tell(&self) {
+        let behind = self.share == SHARE_MAX;
+        self.told
+            .live_bytes
+            .store(self.live_bytes, Ordering::Relaxed);
+        self.told.behind.store(behind, Ordering::Relaxed);
     }
 
     /// Learns how many bytes live in a store: as it says, or by reading it.
     pub(super) fn count(&mut self, engine: &Engine) -> Result<(), StorageError> {
+        self.count_all(engine)?;
+        self.tell();
+        Ok(())
+    }
+
+    fn count_all(&mut self, engine: &Engine) -> Result<(), StorageError> {
         self.log_bytes = engine.log_bytes()?;
         if let Some(note) = engine.note()?
             && let Some((turn, bytes)) = decode(&note)
@@ -124,11 +167,12 @@ impl Cleaning {
         let bytes = bytes as u64;
         self.since_look_bytes += bytes;
         self.since_growth_bytes = self.since_growth_bytes.saturating_add(bytes);
-        let due = self.due_bytes + bytes * self.share / 1_000;
+        let due = self.due_bytes + bytes * self.share / SHARE_MAX;
         self.due_bytes = due.min(DUE_BYTES_MAX);
         if self.since_look_bytes >= LOOK_BYTES {
             self.look(engine.log_bytes()?);
         }
+        self.tell();
         let noted = self.noted_bytes.unwrap_or(0);
         if self.live_bytes.abs_diff(noted) >= COUNT_BYTES {
             self.put_note(engine)?;
@@ -148,7 +192,8 @@ impl Cleaning {
             self.share = 0;
             self.due_bytes = 0;
         } else {
-            self.share = ((log_bytes - goal) * 1_000 * RISE / goal.max(1)).min(1_000);
+            let share = (log_bytes - goal) * SHARE_MAX * RISE / goal.max(1);
+            self.share = share.min(SHARE_MAX);
         }
     }
 
@@ -216,7 +261,13 @@ mod tests {
 
     #[test]
     fn the_larger_the_log_above_its_goal_the_more_is_cleaned() {
-        let shares = [0, 225, 226, 227, 240, 255, 1_000].map(|log| after(log).share);
+        let logs = [0, 225, 226, 227, 240, 255, 1_000].map(after);
+        let behind = logs.each_ref().map(|log| {
+            log.tell();
+            log.told.upkeep().behind
+        });
+        assert_eq!(behind, [false, false, false, false, false, true, true]);
+        let shares = logs.map(|log| log.share);
         assert_eq!(shares[..3], [0, 0, 0]);
         assert!(shares.is_sorted() && shares[3] > 0);
         assert_eq!(shares[5..], [1_000, 1_000]);

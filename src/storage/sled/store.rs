@@ -7,13 +7,13 @@
 //! synced. So no more than a fraction of a segment may be written without a barrier, however much
 //! there is to write ([`UNSYNCED_PART`]).
 
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::SledOptions;
-use super::cleaning::Cleaning;
+use super::cleaning::{Cleaning, Told};
 use super::engine::{Bytes, Engine};
 use super::value::{self, CHUNK_BYTES, Head, Stored};
-use crate::storage::{Change, Key, StorageError, TABLE_END};
+use crate::storage::{Change, Key, StorageError, TABLE_END, Upkeep};
 
 /// The part of a segment that bytes of keys and values, each entry counted with [`ENTRY_BYTES`] more,
 /// may come to without a barrier: 512 KiB of 8 MiB. In sled's log they become up to ten times as many,
@@ -34,6 +34,7 @@ pub(super) struct Store {
     engine: Engine,
     /// What has been written, and the right to write.
     writer: Mutex<Written>,
+    told: Arc<Told>,
 }
 
 /// What a writer keeps count of.
@@ -65,12 +66,14 @@ impl Store {
     /// without a barrier, so that there is one before anything else is written.
     pub(super) fn new(engine: Engine, options: &SledOptions) -> Self {
         let unsynced_max = options.segment_bytes / UNSYNCED_PART;
+        let cleaning = Cleaning::new(options.slack_bytes);
         Self {
             engine,
+            told: cleaning.told(),
             writer: Mutex::new(Written {
                 unsynced: unsynced_max,
                 unsynced_max,
-                cleaning: Cleaning::new(options.slack_bytes),
+                cleaning,
             }),
         }
     }
@@ -123,6 +126,11 @@ impl Store {
     /// Whether cleaning lags so far behind that whoever writes should do some of it.
     pub(super) fn is_cleaning_late(&self) -> bool {
         self.writer().written.cleaning.is_late()
+    }
+
+    /// What is counted of cleaning.
+    pub(super) fn upkeep(&self) -> Upkeep {
+        self.told.upkeep()
     }
 
     /// Makes everything durable, for the last time.

@@ -59,6 +59,8 @@ fn what_lives_is_known_in_every_life() {
     let smaller = [(b"s1".to_vec(), Some(vec![1; 9_000])), (record(7).0, None)];
     store.checkpoint(&smaller, &mut || Ok(())).unwrap();
     assert_eq!(store.store.live_bytes(), counted(&store));
+    let upkeep = store.upkeep().unwrap();
+    assert_eq!(upkeep.live_bytes, counted(&store));
     place.close(store);
     let store = place.open();
     assert_eq!(store.store.live_bytes(), counted(&store));
