@@ -50,7 +50,7 @@ pub struct ClockRepair {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClockRepairError {
-    /// It is refused; nothing has changed.
+    /// It is refused; nothing is closed. If it was said that the clock is right, that has been taken.
     #[error(transparent)]
     Refused(#[from] RepairError),
     /// What has been done could not be counted; all else is done.

@@ -3,15 +3,15 @@
 //!
 //! What is closed stays closed, so it is refused as long as it can do harm. A clock that is *behind*
 //! looks the same from inside: it is refused if anybody else has saved what is later by it, applied or
-//! held, by more than clocks may differ. An older copy
-//! of a directory must not repair what has been repaired: it is refused if nobody can say so. And
-//! what is closed is to be saved again whole: it is refused while something of it, or of what it had
-//! seen, is not here.
+//! held, by more than clocks may differ. An older copy of a directory must not repair what has been
+//! repaired: it is refused if nobody can say so. And what is closed is to be saved again whole: it is
+//! refused while something of it, or of what it had seen, is not here.
 
 use std::collections::BTreeMap;
 
 use super::again::Again;
 use super::ahead::bounds;
+use super::gossip::Connection;
 use super::ready::Hold;
 use super::{Replica, again};
 use crate::codec::closing::{CLOSED_MAX, Closed, Closing};
@@ -135,7 +135,7 @@ impl Replica {
     /// by the next life.
     ///
     /// # Errors
-    /// Why not; nothing has changed then.
+    /// Why not; nothing is closed then. That the clock is right, if it was said, has been taken.
     pub fn repair_clock(&mut self, now: Time, anyway: RepairAnyway) -> Result<Repair, RepairError> {
         if now.unix_millis() < OLDEST_MS {
             return Err(RepairError::Unset);
@@ -168,6 +168,8 @@ impl Replica {
         }
         if !anyway.clock_is_right {
             self.check_clock(now)?;
+            // Nobody has said it: what is here is not given up before it can be saved again.
+            self.check_connected(anyway.alone)?;
         }
         if leads {
             let word = mark::encode_clock(now);
@@ -175,7 +177,8 @@ impl Replica {
             self.stop_for_clock(now);
             return Ok(Repair::Reopening);
         }
-        self.check_others(&held, anyway.alone)?;
+        self.check_connected(anyway.alone)?;
+        self.check_others(&held)?;
         if !anyway.alone && !self.look_at_seen(&held)? {
             return Ok(Repair::Working(Vec::new()));
         }
@@ -214,14 +217,12 @@ impl Replica {
             return Err(RepairError::ClockBehind { later_ms });
         }
         let mut newest = late;
-        for repo in self.repos.values() {
-            for (origin, hold) in &repo.holds.blocked {
-                if let (Hold::Future(_), Some(stream)) = (hold, repo.streams.get(origin))
-                    && stream.key != self.identity.public()
-                    && stream.waiting() > 0
-                {
-                    newest = newest.max(stream.tip.time);
-                }
+        // Whatever it waits for, it was saved.
+        let streams = self.repos.values().flat_map(|repo| repo.streams.values());
+        for stream in streams.filter(|stream| stream.key != self.identity.public()) {
+            if stream.waiting() > 0 {
+                let time = stream.time_of(stream.appliable());
+                newest = newest.max(time.unwrap_or(stream.tip.time));
             }
         }
         if newest == late {
@@ -256,22 +257,26 @@ impl Replica {
         held.take(CLOSED_MAX).collect()
     }
 
-    /// Whether others can be asked what has become of these origins, and know of no more of them.
-    fn check_others(
-        &mut self,
-        held: &[(RepoId, Vec<OriginId>)],
-        alone: bool,
-    ) -> Result<(), RepairError> {
+    fn connected_members(&self) -> impl Iterator<Item = &Connection> {
         let all = self.gossip.connections.values();
-        let members = all.filter(|connection| self.membership.is_known(&connection.key));
-        let told = members.clone().any(|connection| {
+        all.filter(|connection| self.membership.is_known(&connection.key))
+    }
+
+    /// Whether others can be asked.
+    fn check_connected(&self, alone: bool) -> Result<(), RepairError> {
+        let told = self.connected_members().any(|connection| {
             let mut repos = RepoId::ALL.iter();
             repos.all(|repo| connection.known.get(repo).is_some_and(|it| it.complete))
         });
         // Whoever was a member is remembered, also if the state does not tell it at present.
-        if !told && !alone && self.membership.has_others() {
-            return Err(RepairError::Alone);
+        match told || alone || !self.membership.has_others() {
+            true => Ok(()),
+            false => Err(RepairError::Alone),
         }
+    }
+
+    /// Whether others know of no more of these origins.
+    fn check_others(&mut self, held: &[(RepoId, Vec<OriginId>)]) -> Result<(), RepairError> {
         let mut claims = BTreeMap::new();
         for (repo, origins) in held {
             for origin in origins {
@@ -281,7 +286,8 @@ impl Replica {
                 if stream.stored < tip {
                     return Err(RepairError::Behind);
                 }
-                if members.clone().any(|it| it.knows(*repo, *origin) > tip) {
+                let mut members = self.connected_members();
+                if members.any(|it| it.knows(*repo, *origin) > tip) {
                     let place = (*repo, *origin);
                     let before = self.repairing.claims.get(&place);
                     let since = before.filter(|(at, _)| *at == tip).map(|(_, since)| *since);

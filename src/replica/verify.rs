@@ -42,8 +42,8 @@ pub struct Verified {
     pub change_sets: u64,
     /// Those of them that the state has applied.
     pub applied: u64,
-    /// Those at the ends of streams that no seal covers yet. A crash leaves some; they are sealed
-    /// at the next start.
+    /// Those at the ends of streams that no seal covers yet. A crash leaves some. The replica's own are
+    /// sealed at the next start, if they continue what is before them; others stay until they come again.
     pub unsealed: u64,
     /// The digest of the stored state; nothing if it can not be read.
     pub digest: Option<StateDigest>,
@@ -224,7 +224,10 @@ fn check_chain(
             let counts = end.is_none_or(|end| sequence <= end);
             if let Err(reason) = continues(&link, &chain, previous, counts, &mut author) {
                 let length = chain.ids.len() as u64;
-                if let Some(left) = reader.leftover(origin, Sequence(length))? {
+                // What links and breaks another rule is none: opening would take it.
+                let torn = link.change_set.previous != previous;
+                if torn && let Some(left) = reader.leftover(origin, Sequence(length))? {
+                    found.change_sets += left - 1;
                     found.unsealed += left + length.saturating_sub(sealed.0);
                     return Ok(chain);
                 }

@@ -62,7 +62,13 @@ impl Replica {
         let mut wanted = HeadList::new();
         let mut shown = 0;
         let mut told = BTreeMap::new();
-        for (origin, last) in theirs {
+        // Begins elsewhere each time: what the other one refuses is not to stand before all else.
+        let start = match theirs.len() {
+            0 => 0,
+            count => self.rng.random_range(0..count),
+        };
+        let (before, after) = theirs.split_at(start);
+        for (origin, last) in after.iter().chain(before) {
             let stream = self.repo(repo).streams.get(origin);
             let ours = stream.and_then(|stream| stream.ended).unwrap_or(NOWHERE);
             if ours < *last && shown < SHOWN_BYTES_ENOUGH {
@@ -95,6 +101,7 @@ impl Replica {
             }
         }
         if !wanted.is_empty() {
+            wanted.sort_unstable();
             self.send(from, Message::Ends { repo, ends: wanted });
         }
     }

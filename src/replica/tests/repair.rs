@@ -207,6 +207,27 @@ fn a_clock_that_is_a_little_behind_what_is_applied_repairs_nothing_unless_that_i
 }
 
 #[test]
+fn where_nobody_can_be_asked_the_word_that_a_clock_is_right_is_not_taken_either() {
+    let mut world = World::members(2, 522);
+    world.connect(0, 1);
+    world.save_and_wait(0, "add /a");
+    world.converge(1_000);
+    world.disconnect(0, 1);
+    world.now_ms += 7_200_000;
+    world.set_clock(0, 30_000);
+    world.save_and_wait(0, "add /b\nset /b x 1");
+    world.set_clock(0, 0);
+    let refused = ask(&mut world, 0, false);
+    assert!(matches!(refused, Err(RepairError::Alone)), "{refused:?}");
+    world.run(500);
+    assert_eq!(world.get(0, "/b", "x"), int(1), "nothing was given up");
+    world.connect(0, 1);
+    world.run(100);
+    assert_eq!(repair(&mut world, 0).len(), 1);
+    assert_eq!(world.get(0, "/b", "x"), int(1));
+}
+
+#[test]
 fn a_stranger_that_is_connected_says_nothing_of_the_past() {
     let (mut world, _) = set_right(505);
     world.run(500);

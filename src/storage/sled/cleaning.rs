@@ -114,11 +114,10 @@ impl Cleaning {
     }
 
     fn tell(&self) {
-        let behind = self.share == SHARE_MAX;
         self.told
             .live_bytes
             .store(self.live_bytes, Ordering::Relaxed);
-        self.told.behind.store(behind, Ordering::Relaxed);
+        self.told.behind.store(self.is_late(), Ordering::Relaxed);
     }
 
     /// Learns how many bytes live in a store: as it says, or by reading it.
@@ -213,6 +212,7 @@ impl Cleaning {
         for _ in 0..NOTES_A_PAGE {
             self.put_note(engine)?;
         }
+        self.tell();
         Ok(())
     }
 
@@ -262,11 +262,6 @@ mod tests {
     #[test]
     fn the_larger_the_log_above_its_goal_the_more_is_cleaned() {
         let logs = [0, 225, 226, 227, 240, 255, 1_000].map(after);
-        let behind = logs.each_ref().map(|log| {
-            log.tell();
-            log.told.upkeep().behind
-        });
-        assert_eq!(behind, [false, false, false, false, false, true, true]);
         let shares = logs.map(|log| log.share);
         assert_eq!(shares[..3], [0, 0, 0]);
         assert!(shares.is_sorted() && shares[3] > 0);
@@ -284,6 +279,16 @@ mod tests {
         assert_eq!(cleaning.share, 0);
         cleaning.look(308 * MIB);
         assert_eq!(cleaning.share, 1_000);
+    }
+
+    #[test]
+    fn cleaning_is_behind_as_long_as_much_of_it_waits() {
+        let mut cleaning = after(1_000);
+        for (due_bytes, behind) in [(LATE_BYTES - 1, false), (LATE_BYTES, true), (0, false)] {
+            cleaning.due_bytes = due_bytes;
+            cleaning.tell();
+            assert_eq!(cleaning.told.upkeep().behind, behind);
+        }
     }
 
     #[test]
