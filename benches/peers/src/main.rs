@@ -23,11 +23,6 @@ use history::{Author, Numbers, Tree};
 use leveret::model::{ChangeSet, Dependency};
 use loro::{ExportMode, LoroDoc, TreeID, TreeParentId};
 use measure::{Aim, Row, running};
-use tikv_jemallocator::Jemalloc;
-
-/// That of the program `leveret`, for both sides.
-#[global_allocator]
-static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// Nodes of the tree.
 const NODES: usize = 100_000;
