@@ -168,7 +168,10 @@ impl Replica {
         }
         if !anyway.clock_is_right {
             self.check_clock(now)?;
-            // Nobody has said it: what is here is not given up before it can be saved again.
+        }
+        // Unless it is said that the clock is right, what is here is not given up before it can be saved
+        // again.
+        if !(leads && anyway.clock_is_right) {
             self.check_connected(anyway.alone)?;
         }
         if leads {
@@ -177,7 +180,6 @@ impl Replica {
             self.stop_for_clock(now);
             return Ok(Repair::Reopening);
         }
-        self.check_connected(anyway.alone)?;
         self.check_others(&held)?;
         if !anyway.alone && !self.look_at_seen(&held)? {
             return Ok(Repair::Working(Vec::new()));

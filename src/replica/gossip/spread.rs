@@ -74,16 +74,12 @@ impl Replica {
             if ours < *last && shown < SHOWN_BYTES_ENOUGH {
                 if let Some(again) = self.closed_by(repo, *origin, ours) {
                     // One statement can end many origins: it is read and told once.
-                    let is_told = match told.get(&again) {
-                        Some(is_told) => *is_told,
-                        None => {
-                            let bytes = self.tell_statement(from, repo, again);
-                            shown += bytes.unwrap_or_default();
-                            told.insert(again, bytes.is_some());
-                            bytes.is_some()
-                        }
-                    };
-                    if is_told {
+                    let is_told = told.entry(again).or_insert_with(|| {
+                        let bytes = self.tell_statement(from, repo, again);
+                        shown += bytes.unwrap_or_default();
+                        bytes.is_some()
+                    });
+                    if *is_told {
                         continue;
                     }
                 }
