@@ -13,7 +13,7 @@
 //! ```
 //!
 //! What is inlined, cut up and noted in sled itself is drawn in `value.rs`; when its log is synced,
-//! in `store.rs`; that its `flush` alone is not durable, in `engine.rs`; how its log is kept small, in
+//! in `writer.rs`; that its `flush` alone is not durable, in `engine.rs`; how its log is kept small, in
 //! `cleaning.rs` and in `docs/decisions/0012-sled-is-made-to-clean.md`.
 //!
 //! An **append** is plain inserts and one barrier. sled's log keeps their order, so a crash leaves
@@ -37,6 +37,7 @@ mod store;
 pub(super) mod tests;
 mod value;
 mod witness;
+mod writer;
 
 use std::fs::File;
 use std::path::Path;
