@@ -10,6 +10,8 @@ pub mod memory;
 #[cfg(feature = "sled")]
 pub mod sled;
 
+use crate::codec::key;
+
 /// A key. Its first byte names the table, its second the repository.
 pub type Key = Vec<u8>;
 
@@ -24,6 +26,10 @@ pub const VALUE_MAX_BYTES: usize = 64 << 20;
 
 /// The tables from this byte on belong to the implementations: no key begins with one of them.
 pub const TABLE_END: u8 = 0xfe;
+
+/// The table whose keys mostly end in a number of eight bytes, highest byte first, that counts up in what
+/// is appended: an implementation may keep such values together.
+pub const COUNTED_TABLE: u8 = key::JOURNAL;
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]

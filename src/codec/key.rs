@@ -21,7 +21,8 @@ use crate::model::{OriginId, PublicKey, RepoId, Sequence};
 /// A key of the store.
 type Key = Vec<u8>;
 
-const JOURNAL: u8 = b'J';
+/// The table of the journal.
+pub const JOURNAL: u8 = b'J';
 const NOTES: u8 = b'R';
 
 /// Where a journal record is.

@@ -1,6 +1,10 @@
 //! What every store has to do, run against each of them.
 
+mod random;
+
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use self::random::random_writes_leave_what_a_map_has;
 
 use super::memory::MemoryStorage;
 use super::{Change, KEY_MAX_BYTES, Key, Storage, StorageError};
@@ -62,6 +66,7 @@ contract!(
     the_witness_is_the_last_one_noted,
     an_empty_write_is_no_write,
     a_key_of_another_table_than_the_callers_is_a_defect,
+    random_writes_leave_what_a_map_has,
 );
 
 fn journal(n: usize) -> Key {

@@ -12,7 +12,8 @@
 //! *.new             not complete yet; a crash's leftovers, forgotten
 //! ```
 //!
-//! What is inlined, cut up and noted in sled itself is drawn in `value.rs`; when its log is synced,
+//! What is inlined, cut up and noted in sled itself is drawn in `value.rs`, and what stands together in
+//! `pack.rs`; when its log is synced,
 //! in `writer.rs`; that its `flush` alone is not durable, in `engine.rs`; how its log is kept small, in
 //! `cleaning.rs` and in `docs/decisions/0012-sled-is-made-to-clean.md`.
 //!
@@ -31,7 +32,9 @@ mod cleaning;
 mod directory;
 mod engine;
 mod opening;
+mod pack;
 mod redo;
+mod scan;
 mod store;
 #[cfg(test)]
 pub(super) mod tests;

@@ -89,7 +89,7 @@ pub(super) fn open(directory: &Directory, options: &SledOptions) -> Result<Store
     }
 
     let store = Store::new(open_engine(directory, options)?, options);
-    store
+    let was_unpacked = store
         .check_format()
         .map_err(|error| explain(directory, &error))?;
     // What was written before a bad end and is read now is made to last before anything rests on it.
@@ -100,6 +100,9 @@ pub(super) fn open(directory: &Directory, options: &SledOptions) -> Result<Store
     if let Err(error) = store.count() {
         // It is for cleaning alone; who reads what can not be read is told.
         tracing::warn!(%error, "what lives in the store can not be counted");
+    }
+    if was_unpacked {
+        store.put_format()?;
     }
     store.put_fence()?;
     store.sweep_under_way()?;

@@ -8,20 +8,29 @@ use std::sync::{Arc, Mutex};
 use super::SledOptions;
 use super::cleaning::Told;
 use super::engine::{Bytes, Engine};
+use super::pack;
 use super::value::{self, CHUNK_BYTES, Stored};
 use super::writer::{Writer, Written};
-use crate::storage::{Change, Key, StorageError, TABLE_END, Upkeep};
+use crate::storage::{Change, Key, StorageError, Upkeep};
 
-/// Entries that are read from sled at a time.
-const SCAN_STEP: usize = 1024;
+/// What is wrong with an entry that is none.
+const NO_VALUE: &str = "neither a value, nor several, nor the head of one";
 
 /// An open store with one writer.
 #[derive(Debug)]
 pub(super) struct Store {
-    engine: Engine,
+    pub(super) engine: Engine,
     /// What has been written, and the right to write.
     writer: Mutex<Written>,
     told: Arc<Told>,
+}
+
+/// What was found of a value.
+enum Assembled {
+    /// All of it, or that there is none.
+    Whole(Option<Vec<u8>>),
+    /// Not all of its chunks.
+    Torn,
 }
 
 fn damaged(key: &[u8], what: &str) -> StorageError {
@@ -109,52 +118,38 @@ impl Store {
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        if pack::is_counted(key) {
+            return self.get_counted(key);
+        }
         match self.engine.get(key)? {
             None => Ok(None),
             Some(stored) => self.resolve(key, stored),
         }
     }
 
-    /// The first `limit` entries of `from..to`, or the last ones, last first.
-    pub(super) fn scan(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        limit: usize,
-        back: bool,
-    ) -> Result<Vec<(Key, Vec<u8>)>, StorageError> {
-        let mut from = from.to_vec();
-        let mut to = to.min(&[TABLE_END]).to_vec();
-        let mut entries = Vec::new();
-        while entries.len() < limit {
-            let step = SCAN_STEP.min(limit - entries.len());
-            let range = self.engine.range(&from, &to, step, back)?;
-            let read = range.len();
-            if let Some((last, _)) = range.last() {
-                if back {
-                    to = last.to_vec();
-                } else {
-                    from = [last, &[0][..]].concat();
-                }
-            }
-            for (key, stored) in range {
-                // What was removed meanwhile is not counted.
-                if let Some(value) = self.resolve(&key, stored)? {
-                    entries.push((key.to_vec(), value));
-                }
-            }
-            if read < step {
-                break;
-            }
+    fn get_counted(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        let Some((at, stored)) = pack::holder(&self.engine, key)? else {
+            return Ok(None);
+        };
+        if *at == *key {
+            return self.resolve(key, stored);
         }
-        Ok(entries)
+        match value::decode(&at, &stored) {
+            None => Err(damaged(&at, NO_VALUE)),
+            Some(Stored::Pack(pack)) => Ok(pack.get(key).map(<[u8]>::to_vec)),
+            Some(_) => Ok(None),
+        }
     }
 
     /// The value of a key under which `stored` was found, or what has taken its place since.
-    fn resolve(&self, key: &[u8], mut stored: Bytes) -> Result<Option<Vec<u8>>, StorageError> {
+    pub(super) fn resolve(
+        &self,
+        key: &[u8],
+        mut stored: Bytes,
+    ) -> Result<Option<Vec<u8>>, StorageError> {
         loop {
-            if let Some(value) = self.assemble(key, &stored)? {
-                return Ok(Some(value));
+            if let Assembled::Whole(value) = self.assemble(key, &stored)? {
+                return Ok(value);
             }
             let again = match self.engine.get(key)? {
                 None => return Ok(None),
@@ -171,16 +166,18 @@ impl Store {
             return Ok(None);
         };
         match self.assemble(key, &stored)? {
-            Some(value) => Ok(Some(value)),
-            None => Err(damaged(key, "its chunks are not those that were written")),
+            Assembled::Whole(value) => Ok(value),
+            Assembled::Torn => Err(damaged(key, "its chunks are not those that were written")),
         }
     }
 
-    /// The value that `stored` stands for; nothing if its chunks are not all there.
-    fn assemble(&self, key: &[u8], stored: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
-        let head = match value::decode(stored) {
-            None => return Err(damaged(key, "neither a value nor the head of one")),
-            Some(Stored::Inline(value)) => return Ok(Some(value.to_vec())),
+    /// What `stored` stands for under a key.
+    fn assemble(&self, key: &[u8], stored: &[u8]) -> Result<Assembled, StorageError> {
+        let head = match value::decode(key, stored) {
+            None => return Err(damaged(key, NO_VALUE)),
+            Some(Stored::Nothing) => return Ok(Assembled::Whole(None)),
+            Some(Stored::Inline(value)) => return Ok(Assembled::Whole(Some(value.to_vec()))),
+            Some(Stored::Pack(pack)) => return Ok(Assembled::Whole(Some(pack.first().to_vec()))),
             Some(Stored::Large(head)) => head,
         };
         let mut bytes = Vec::with_capacity(usize::from(head.chunks) * CHUNK_BYTES);
@@ -189,11 +186,15 @@ impl Store {
                 .engine
                 .get(&value::chunk_key(key, head.generation, index))?
             {
-                None => return Ok(None),
+                None => return Ok(Assembled::Torn),
                 Some(chunk) => bytes.extend_from_slice(&chunk),
             }
         }
-        Ok(head.matches(&bytes).then_some(bytes))
+        if head.matches(&bytes) {
+            Ok(Assembled::Whole(Some(bytes)))
+        } else {
+            Ok(Assembled::Torn)
+        }
     }
 
     /// Writes journal records, durably.
@@ -243,11 +244,13 @@ impl Store {
         writer.barrier()
     }
 
-    /// Whether the record is there by which a store is known. If it is not, sled has opened what
-    /// it could not read as an empty store.
-    pub(super) fn check_format(&self) -> Result<(), StorageError> {
+    /// Looks for the record by which a store is known. If it is not there, sled has opened what it
+    /// could not read as an empty store. True if the store is of the format before this one: then
+    /// [`Store::put_format`] makes it one of this.
+    pub(super) fn check_format(&self) -> Result<bool, StorageError> {
         match self.engine.get(value::FORMAT_KEY)? {
-            Some(format) if *format == *value::FORMAT => Ok(()),
+            Some(format) if *format == *value::FORMAT => Ok(false),
+            Some(format) if *format == *value::FORMAT_UNPACKED => Ok(true),
             Some(_) => Err(StorageError::Damaged(
                 "it was written by another version of leveret".to_owned(),
             )),
@@ -290,6 +293,26 @@ impl Store {
         let mut writer = self.writer();
         writer.put_large(records)?;
         writer.barrier()
+    }
+
+    pub(super) fn part_only(&self, key: &[u8]) -> Result<(), StorageError> {
+        let mut writer = self.writer();
+        writer.part(key)?;
+        writer.barrier()
+    }
+
+    pub(super) fn spoil_pack(&self, key: &[u8]) {
+        self.engine.insert(key, vec![value::PACK, 0, 9]).unwrap();
+    }
+
+    pub(super) fn put_format_unpacked(&self) {
+        let format = value::FORMAT_UNPACKED.to_vec();
+        self.engine.insert(value::FORMAT_KEY, format).unwrap();
+    }
+
+    pub(super) fn put_other_format(&self) {
+        let format = b"leveret store\x00\x09".to_vec();
+        self.engine.insert(value::FORMAT_KEY, format).unwrap();
     }
 
     pub(super) fn spoil(&self, key: &[u8], remove: bool) {

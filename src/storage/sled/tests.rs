@@ -1,6 +1,7 @@
 //! What the contract does not ask for: bad ends, damage, a full disk.
 
 mod cleaning;
+mod packs;
 
 use std::fs;
 use std::path::Path;

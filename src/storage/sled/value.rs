@@ -4,9 +4,11 @@
 //! key                               value
 //! ‹key›                             00 ‹value›                        up to 4,000 bytes
 //! ‹key›                             01 ‹generation 1› ‹length 4› ‹chunks 2› ‹checksum 16›
+//! ‹key›                             02 ‹values›                       a pack: see `pack.rs`
+//! ‹key›                             03                                nothing
 //! fe ‹key› ‹generation 1› ‹index 2› ‹4,000 bytes of the value, the last chunk what is left›
 //! fe 00 00 ‹0 to 31›                ‹nothing›                         the fence
-//! ff 00                             "leveret store" 00 01             the format
+//! ff 00                             "leveret store" 00 02             the format
 //! ff 01 ‹key›                       ‹nothing›                         chunks under way
 //! ```
 //!
@@ -14,6 +16,7 @@
 //! the value. A value that replaces another large one takes the other generation (0 or 1), so
 //! that the old head finds its own chunks until the new one is in its place.
 
+use super::pack::Pack;
 use crate::storage::TABLE_END;
 
 /// Longest value that is stored beside its key, and bytes of a chunk. sled's pages hold up to 17
@@ -21,7 +24,10 @@ use crate::storage::TABLE_END;
 pub(super) const CHUNK_BYTES: usize = 4000;
 
 /// The format and its version.
-pub(super) const FORMAT: &[u8] = b"leveret store\x00\x01";
+pub(super) const FORMAT: &[u8] = b"leveret store\x00\x02";
+
+/// The one before, which had no packs. All of it is part of this one.
+pub(super) const FORMAT_UNPACKED: &[u8] = b"leveret store\x00\x01";
 
 /// Where the format stands: the first record of every store.
 pub(super) const FORMAT_KEY: &[u8] = &[0xff, 0];
@@ -44,6 +50,8 @@ pub(super) const FENCE: [[u8; 4]; 32] = {
 
 const INLINE: u8 = 0;
 const HEAD: u8 = 1;
+pub(super) const PACK: u8 = 2;
+const NOTHING: u8 = 3;
 const HEAD_BYTES: usize = 24;
 
 /// What stands under a key.
@@ -51,6 +59,10 @@ const HEAD_BYTES: usize = 24;
 pub(super) enum Stored<'a> {
     Inline(&'a [u8]),
     Large(Head),
+    /// The values of the key and of those that follow.
+    Pack(Pack<'a>),
+    /// As if nothing stood there, but for the pack before it.
+    Nothing,
 }
 
 /// What stands under the key of a large value.
@@ -126,21 +138,25 @@ pub(super) fn encode_inline(value: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// What stands under a key; nothing if it is neither an inline value nor a head.
-pub(super) fn decode(bytes: &[u8]) -> Option<Stored<'_>> {
+/// What stands where a pack has a value that was removed.
+pub(super) fn encode_nothing() -> Vec<u8> {
+    vec![NOTHING]
+}
+
+/// What stands under a key; nothing if it is none of the above.
+pub(super) fn decode<'a>(key: &'a [u8], bytes: &'a [u8]) -> Option<Stored<'a>> {
     match bytes.split_first()? {
         (&INLINE, value) if value.len() <= CHUNK_BYTES => Some(Stored::Inline(value)),
         (&HEAD, _) => Head::decode(bytes).map(Stored::Large),
+        (&PACK, values) => Pack::decode(key, values).map(Stored::Pack),
+        (&NOTHING, []) => Some(Stored::Nothing),
         _ => None,
     }
 }
 
 /// The head in what stood under a key, if it was one.
 pub(super) fn head_in(old: Option<&[u8]>) -> Option<Head> {
-    match decode(old?)? {
-        Stored::Inline(_) => None,
-        Stored::Large(head) => Some(head),
-    }
+    Head::decode(old?)
 }
 
 /// Where a chunk stands.
@@ -181,19 +197,19 @@ mod tests {
         let bytes = head.encode();
         assert_eq!(bytes[..8], [1, 1, 0, 0, 0x0f, 0xa1, 0, 2]);
         assert_eq!(bytes[8..], blake3::hash(&[7; 4001]).as_bytes()[..16]);
-        assert_eq!(decode(&bytes), Some(Stored::Large(head)));
+        assert_eq!(decode(b"a", &bytes), Some(Stored::Large(head)));
         assert_eq!(chunk_key(b"ab", 1, 258), [0xfe, b'a', b'b', 1, 1, 2]);
     }
 
     #[test]
     fn what_is_no_value_is_not_taken_for_one() {
         let head = Head::new(&[7; 4001], 1).encode();
-        assert_eq!(decode(&[]), None);
-        assert_eq!(decode(&[2, 3]), None);
-        assert_eq!(decode(&head[..head.len() - 1]), None);
+        assert_eq!(decode(b"a", &[]), None);
+        assert_eq!(decode(b"a", &[4, 3]), None);
+        assert_eq!(decode(b"a", &head[..head.len() - 1]), None);
         let mut wrong = head;
         wrong[7] = 3;
-        assert_eq!(decode(&wrong), None);
+        assert_eq!(decode(b"a", &wrong), None);
     }
 
     #[test]

@@ -4,13 +4,15 @@
 //! synced. So no more than a fraction of a segment may be written without a barrier, however much
 //! there is to write ([`UNSYNCED_PART`]).
 
+use std::slice;
 use std::sync::MutexGuard;
 
 use super::SledOptions;
 use super::cleaning::Cleaning;
 use super::engine::{Bytes, Engine};
+use super::pack;
 use super::value::{self, CHUNK_BYTES, Head};
-use crate::storage::{Key, StorageError};
+use crate::storage::{COUNTED_TABLE, Key, StorageError, TABLE_END};
 
 /// The part of a segment that bytes of keys and values, each entry counted with [`ENTRY_BYTES`] more,
 /// may come to without a barrier: 512 KiB of 8 MiB. In sled's log they become up to ten times as many,
@@ -113,16 +115,12 @@ impl Writer<'_> {
         if !heads.is_empty() {
             self.barrier()?;
         }
-        let mut next_head = heads.iter();
-        for (key, value) in records {
-            let stored = if is_large(value) {
-                let head = next_head.next().expect("every large record has its head");
-                head.encode()
-            } else {
-                value::encode_inline(value)
-            };
-            let old = self.insert(key, stored)?;
-            self.remove_chunks(key, old)?;
+        let mut heads = heads.iter();
+        let mut rest = records;
+        while !rest.is_empty() {
+            let (run, later) = rest.split_at(pack::run(rest));
+            self.put_run(run, &mut heads)?;
+            rest = later;
         }
         self.barrier()?;
         for (key, _) in records.iter().filter(|(_, value)| is_large(value)) {
@@ -131,16 +129,98 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// Writes records that make one entry, unless there is something already where they go.
+    fn put_run(
+        &mut self,
+        run: &[(Key, Vec<u8>)],
+        heads: &mut slice::Iter<'_, Head>,
+    ) -> Result<(), StorageError> {
+        if let [(first, _), .., (last, _)] = run
+            && self.is_free(first, last)?
+        {
+            let values: Vec<&[u8]> = run.iter().map(|(_, value)| &value[..]).collect();
+            self.insert(first, pack::encode(&values))?;
+            return Ok(());
+        }
+        for (key, value) in run {
+            let stored = if is_large(value) {
+                heads.next().expect("every large one has its head").encode()
+            } else {
+                value::encode_inline(value)
+            };
+            self.replace(key, stored)?;
+        }
+        Ok(())
+    }
+
+    /// Whether nothing has a key from `first` to `last`.
+    fn is_free(&self, first: &[u8], last: &[u8]) -> Result<bool, StorageError> {
+        let Some((at, stored)) = pack::holder(self.engine, last)? else {
+            return Ok(true);
+        };
+        let reaches = || pack::read(&at, &stored).is_some_and(|pack| pack.reaches(first));
+        Ok(*at < *first && !reaches())
+    }
+
     pub(super) fn put(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StorageError> {
-        let old = match value {
-            None => self.remove(key)?,
+        match value {
+            None => self.take_out(key),
             Some(value) if is_large(value) => {
                 let head = self.put_chunks(key, value)?;
-                self.insert(key, head.encode())?
+                self.replace(key, head.encode())
             }
-            Some(value) => self.insert(key, value::encode_inline(value))?,
+            Some(value) => self.replace(key, value::encode_inline(value)),
+        }
+    }
+
+    /// Puts something in the place of a key's value, wherever that was.
+    fn replace(&mut self, key: &[u8], stored: Vec<u8>) -> Result<(), StorageError> {
+        self.part(key)?;
+        let old = self.insert(key, stored)?;
+        self.remove_chunks(key, old)
+    }
+
+    /// Removes a key's value, wherever that is.
+    fn take_out(&mut self, key: &[u8]) -> Result<(), StorageError> {
+        self.part(key)?;
+        let old = if self.is_in_reach(key)? {
+            self.insert(key, value::encode_nothing())?
+        } else {
+            self.remove(key)?
         };
         self.remove_chunks(key, old)
+    }
+
+    /// Makes an entry of what a pack has after a key, so that what is written under the key may end
+    /// the pack.
+    pub(super) fn part(&mut self, key: &[u8]) -> Result<(), StorageError> {
+        if !pack::is_counted(key) {
+            return Ok(());
+        }
+        let after = [key, &[0]].concat();
+        if let Some((at, stored)) = pack::holder(self.engine, key)?
+            && let Some(pack) = pack::read(&at, &stored)
+            && pack.reaches(&after)
+        {
+            let next = self.engine.range(&after, &[TABLE_END], 1, false)?.pop();
+            let next = next.as_ref().map_or(&[TABLE_END][..], |(next, _)| next);
+            let (keys, values): (Vec<Key>, Vec<&[u8]>) = pack.entries(&after, next).unzip();
+            if let Some(first) = keys.first() {
+                self.insert(first, pack::encode(&values))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a pack before a key would have a value of it, if nothing stood there.
+    fn is_in_reach(&self, key: &[u8]) -> Result<bool, StorageError> {
+        if !pack::is_counted(key) {
+            return Ok(false);
+        }
+        let before = self.engine.range(&[COUNTED_TABLE], key, 1, true)?.pop();
+        Ok(before.is_some_and(|(at, stored)| {
+            pack::read(&at, &stored).is_some_and(|pack| pack.reaches(key))
+        }))
     }
 
     /// Writes the chunks of the large ones among journal records, with a note that they are under
