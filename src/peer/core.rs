@@ -37,9 +37,9 @@ const INPUTS_MAX: usize = 64;
 /// Most inputs that the storage thread works off before it goes back to the disk.
 const NEWS_MAX: usize = 16;
 /// How often a caller looks whether the engine is free before it leaves its input to the holder.
-const LOOKS: usize = 8;
-/// How long it waits between two looks, in turns of a spin loop: all looks take as long as a part of
-/// a save, and not longer than leaving it to another thread.
+const LOOKS: usize = 64;
+/// How long it waits between two looks, in turns of a spin loop: all looks take about as long as a save,
+/// and not longer than leaving it to another thread.
 const SPINS: usize = 12;
 /// Most messages from the network in a row before local inputs get their turn.
 const MESSAGES_MAX: usize = 16;

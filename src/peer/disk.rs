@@ -30,8 +30,11 @@ const ROOM_BYTES_MIN: u64 = 24 << 20;
 /// Pause before a checkpoint for which there was no room is tried again.
 const CHECKPOINT_PAUSE: Duration = Duration::from_secs(2);
 
-/// Longest time for which a commit is held back; half of what the last one took, if that is less.
+/// Longest time for which a commit is held back that somebody waits for; half of what the last one took,
+/// if that is less.
 const GATHERING_MAX: Duration = Duration::from_millis(1);
+/// How long one is held back that nobody waits for.
+pub(super) const RELAXED_GATHERING: Duration = Duration::from_millis(3);
 
 /// Journal records of one commit.
 type Records = Vec<(Key, Vec<u8>)>;
@@ -46,7 +49,7 @@ struct Jobs {
     /// The replica could not read: the store has to be opened anew.
     failed: Option<StorageError>,
     /// A commit is held back, and it is to be told when that has been long enough.
-    gathering: bool,
+    gathering: Option<Gathering>,
     /// A checkpoint is being written.
     checkpointing: bool,
     /// How many want none to be written.
@@ -56,9 +59,13 @@ struct Jobs {
     stop: bool,
 }
 
+/// How long a commit is held back; as long as the last one lets it, if that is not said.
+#[derive(Clone, Copy)]
+struct Gathering(Option<Duration>);
+
 impl Jobs {
     fn may_checkpoint(&self) -> bool {
-        (self.holds == 0 || self.closing) && !self.gathering
+        (self.holds == 0 || self.closing) && self.gathering.is_none()
     }
 }
 
@@ -92,18 +99,19 @@ impl Disk {
     pub(super) fn commit(&self, token: CommitToken, records: Records) {
         let mut jobs = self.jobs();
         jobs.commits.push_back((token, records));
-        jobs.gathering = false;
+        jobs.gathering = None;
         drop(jobs);
         self.bell.notify_one();
     }
 
-    /// Asks for [`Input::Gathered`] after a part of the time that the last commit took, unless the next
-    /// one comes before. False, and nothing comes, while the thread has a checkpoint to write.
-    pub(super) fn gather(&self) -> bool {
+    /// Asks for [`Input::Gathered`] after some time, or else a part of the time that the last commit took,
+    /// unless the next one comes before. False, and nothing comes, while the thread has a checkpoint to
+    /// write.
+    pub(super) fn gather(&self, time: Option<Duration>) -> bool {
         let mut jobs = self.jobs();
-        jobs.gathering = !jobs.checkpointing;
+        jobs.gathering = (!jobs.checkpointing).then_some(Gathering(time));
         self.bell.notify_one();
-        jobs.gathering
+        jobs.gathering.is_some()
     }
 
     /// Asks for a checkpoint; a repository has one out at a time.
@@ -183,7 +191,7 @@ impl Disk {
     pub(super) fn clear(&self) {
         let mut jobs = self.jobs();
         jobs.commits.clear();
-        jobs.gathering = false;
+        jobs.gathering = None;
         jobs.checkpoints.clear();
         jobs.witness = None;
         jobs.failed = None;
@@ -203,14 +211,16 @@ impl Disk {
             if let Some(mark) = jobs.witness.take() {
                 return Job::Witness(mark);
             }
-            if jobs.gathering {
+            if let Some(Gathering(time)) = jobs.gathering {
                 let (woken, timeout) = self
                     .bell
-                    .wait_timeout_while(jobs, gathering, |jobs| jobs.gathering)
+                    .wait_timeout_while(jobs, time.unwrap_or(gathering), |jobs| {
+                        jobs.gathering.is_some()
+                    })
                     .unwrap_or_else(PoisonError::into_inner);
                 jobs = woken;
                 if timeout.timed_out() {
-                    jobs.gathering = false;
+                    jobs.gathering = None;
                     return Job::Gathered;
                 }
                 continue;

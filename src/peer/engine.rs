@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::connection::Connection;
 use super::core::{Core, Input};
+use super::disk::RELAXED_GATHERING;
 use super::error::SaveError;
 use crate::model::{OriginId, Time};
 use crate::net::CloseCode;
@@ -17,6 +18,11 @@ use crate::storage::StorageError;
 
 /// Alarms that are kept for `status`; older ones are only in the log.
 const ALARMS_MAX: usize = 32;
+
+/// A commit with so many change sets of this replica's own, for which nobody waited, is followed by one
+/// that gathers for a moment, up to so many.
+const GATHERED_MIN: usize = 32;
+const GATHERED_MAX: usize = 512;
 
 type SaveReply = oneshot::Sender<Result<Receipt, SaveError>>;
 
@@ -32,9 +38,17 @@ pub(super) struct Engine {
     closing: bool,
     /// The origin that others know of.
     origin: OriginId,
-    /// While a commit is held back so that those who were just answered can be in it: how many are to
-    /// wait for it.
-    gathering: Option<usize>,
+    /// While a commit is held back so that more can be in it.
+    gathering: Option<Gathering>,
+}
+
+/// What a commit is held back for.
+#[derive(Clone, Copy)]
+enum Gathering {
+    /// Until so many wait for it: those who were just answered are to be in it.
+    Savers(usize),
+    /// Until it has [`GATHERED_MAX`] change sets, or somebody waits for it.
+    ChangeSets,
 }
 
 impl Engine {
@@ -137,14 +151,36 @@ impl Engine {
         }
     }
 
-    /// A commit is through that several wait for, or will wait for the next: most of them are about to
-    /// save again. If the next commit began at once it would find half of them, and the one after that
-    /// the other half, for as long as they go on.
+    /// A commit is through: holds the next one back for a moment, where that is worth it.
+    ///
+    /// If several wait for this one, or will wait for the next, most of them are about to save again. If
+    /// the next commit began at once it would find half of them, and the one after that the other half,
+    /// for as long as they go on. If nobody waits and many save, each commit costs everybody a signature
+    /// and a switch of threads.
     fn gather(&mut self, core: &Core) {
         let waiting = self.tickets.len();
-        if waiting > 1 && !self.closing && core.disk.gather() {
-            self.gathering = Some(waiting - waiting / 8);
-        }
+        self.gathering = if self.closing {
+            None
+        } else if waiting > 1 {
+            let wanted = Gathering::Savers(waiting - waiting / 8);
+            core.disk.gather(None).then_some(wanted)
+        } else if waiting == 0 && self.replica.own_committing() >= GATHERED_MIN {
+            let time = Some(RELAXED_GATHERING);
+            core.disk.gather(time).then_some(Gathering::ChangeSets)
+        } else {
+            None
+        };
+    }
+
+    /// Whether a commit that is held back is to begin.
+    fn has_gathered(&self, gathering: Gathering) -> bool {
+        let enough = match gathering {
+            Gathering::Savers(wanted) => self.tickets.len() >= wanted,
+            Gathering::ChangeSets => {
+                !self.tickets.is_empty() || self.replica.gathered() >= GATHERED_MAX
+            }
+        };
+        enough || self.closing
     }
 
     /// Waits for a save that was made here.
@@ -183,9 +219,9 @@ impl Engine {
     }
 
     fn next_output(&mut self) -> Option<Output> {
-        if let Some(wanted) = self.gathering {
+        if let Some(gathering) = self.gathering {
             let pending = self.replica.pending_output();
-            if pending.is_some() || (self.tickets.len() < wanted && !self.closing) {
+            if pending.is_some() || !self.has_gathered(gathering) {
                 return pending;
             }
             self.gathering = None;

@@ -164,6 +164,17 @@ impl Replica {
         !busy && (merges || self.again.iter().any(Again::is_under_way))
     }
 
+    /// How many change sets of this replica's own are in the commit that is out.
+    pub fn own_committing(&self) -> usize {
+        let entries = self.in_flight.iter().flat_map(|out| &out.batch.entries);
+        entries.filter(|entry| entry.own).count()
+    }
+
+    /// How many change sets there are for the next commit.
+    pub fn gathered(&self) -> usize {
+        self.batch.entries.len()
+    }
+
     /// Puts the next commit out, if there is something for it and none is out. Whether it has
     /// done anything.
     pub(super) fn begin_commit(&mut self) -> bool {
