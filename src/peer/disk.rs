@@ -176,7 +176,7 @@ impl Disk {
     }
 
     /// Whether a checkpoint may be written now; then it is taken for begun.
-    fn begin_checkpoint(&self) -> bool {
+    pub(super) fn begin_checkpoint(&self) -> bool {
         let mut jobs = self.jobs();
         jobs.checkpointing = jobs.may_checkpoint();
         jobs.checkpointing
@@ -249,7 +249,7 @@ impl Disk {
         }
     }
 
-    fn next_commit(&self) -> Option<(CommitToken, Records)> {
+    pub(super) fn next_commit(&self) -> Option<(CommitToken, Records)> {
         self.jobs().commits.pop_front()
     }
 
