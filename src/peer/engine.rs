@@ -21,7 +21,7 @@ const ALARMS_MAX: usize = 32;
 
 /// A commit with so many change sets of this replica's own, for which nobody waited, is followed by one
 /// that gathers for a moment, up to so many.
-const GATHERED_MIN: usize = 32;
+const GATHERED_MIN: usize = 8;
 const GATHERED_MAX: usize = 512;
 
 type SaveReply = oneshot::Sender<Result<Receipt, SaveError>>;
