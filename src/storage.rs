@@ -27,9 +27,11 @@ pub const VALUE_MAX_BYTES: usize = 64 << 20;
 /// The tables from this byte on belong to the implementations: no key begins with one of them.
 pub const TABLE_END: u8 = 0xfe;
 
-/// The table whose keys mostly end in a number of eight bytes, highest byte first, that counts up in what
-/// is appended: an implementation may keep such values together.
+/// The table whose keys end in a number of eight bytes, highest byte first, that counts up in what is
+/// appended: an implementation may keep such values together. All its keys have this length.
 pub const COUNTED_TABLE: u8 = key::JOURNAL;
+/// See [`COUNTED_TABLE`].
+pub const COUNTED_KEY_BYTES: usize = key::JOURNAL_KEY_BYTES;
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -62,6 +64,10 @@ pub(crate) fn assert_entry(key: &[u8], value_bytes: usize) {
         "a key has 1 to {KEY_MAX_BYTES} bytes and begins with the byte of a table"
     );
     assert!(
+        key[0] != COUNTED_TABLE || key.len() == COUNTED_KEY_BYTES,
+        "a key of the counted table has {COUNTED_KEY_BYTES} bytes"
+    );
+    assert!(
         value_bytes <= VALUE_MAX_BYTES,
         "a value has at most {VALUE_MAX_BYTES} bytes"
     );
@@ -69,8 +75,9 @@ pub(crate) fn assert_entry(key: &[u8], value_bytes: usize) {
 
 /// An ordered map of keys to bytes that outlives the process.
 ///
-/// Keys have 1 byte to [`KEY_MAX_BYTES`], the first one below [`TABLE_END`]; values at most
-/// [`VALUE_MAX_BYTES`] (an implementation cuts large ones up). No key comes twice in one write.
+/// Keys have 1 byte to [`KEY_MAX_BYTES`], the first one below [`TABLE_END`], and those of
+/// [`COUNTED_TABLE`] exactly [`COUNTED_KEY_BYTES`]; values have at most [`VALUE_MAX_BYTES`] (an
+/// implementation cuts large ones up). No key comes twice in one write.
 /// Reads see every write that has returned, from any thread. Writes come from one thread at a
 /// time. After a write has failed every later one fails with [`StorageError::ReadOnly`], since what
 /// is on disk is not known any more: the store has to be opened again. A write that was *refused*

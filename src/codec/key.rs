@@ -23,11 +23,13 @@ type Key = Vec<u8>;
 
 /// The table of the journal.
 pub const JOURNAL: u8 = b'J';
+/// The length of its keys, which end in a number of 8 bytes.
+pub const JOURNAL_KEY_BYTES: usize = 26;
 const NOTES: u8 = b'R';
 
 /// Where a journal record is.
 pub fn journal(repo: RepoId, origin: OriginId, sequence: Sequence) -> Key {
-    let mut key = Vec::with_capacity(26);
+    let mut key = Vec::with_capacity(JOURNAL_KEY_BYTES);
     key.extend_from_slice(&[JOURNAL, repo.0]);
     key.extend_from_slice(&origin.0);
     key.extend_from_slice(&sequence.0.to_be_bytes());

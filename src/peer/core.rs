@@ -36,10 +36,11 @@ use crate::storage::StorageError;
 const INPUTS_MAX: usize = 64;
 /// Most inputs that the storage thread works off before it goes back to the disk.
 const NEWS_MAX: usize = 16;
-/// How often a caller looks whether the engine is free before it leaves its input to the holder.
-const LOOKS: usize = 64;
-/// How long it waits between two looks, in turns of a spin loop: all looks take about as long as a save,
-/// and not longer than leaving it to another thread.
+/// How often a caller looks whether the engine is free before it leaves its input to the holder, if there
+/// is another processor for the holder.
+const LOOKS: usize = 32;
+/// How long it waits between two looks, in turns of a spin loop: all looks take about as long as a save or
+/// two, and not longer than leaving it to another thread.
 const SPINS: usize = 12;
 /// Most messages from the network in a row before local inputs get their turn.
 const MESSAGES_MAX: usize = 16;
@@ -101,6 +102,8 @@ pub(super) struct Core {
     engine: Mutex<Engine>,
     /// The core thread waits for the lock: callers leave it to that one.
     handover: AtomicBool,
+    /// How often a caller looks whether the engine is free.
+    looks: usize,
     /// The way to the storage thread.
     pub(super) disk: Disk,
     /// The current states, by repository, and the store under them. Replaced when the store is
@@ -137,6 +140,10 @@ impl Core {
             observers: Observers::new(),
             engine: Mutex::new(Engine::new(replica)),
             handover: AtomicBool::new(true),
+            looks: match std::thread::available_parallelism() {
+                Ok(processors) if processors.get() == 1 => 1,
+                _ => LOOKS,
+            },
             disk: Disk::default(),
             progress: watch::Sender::new(0),
             members: Notify::new(),
@@ -211,9 +218,6 @@ impl Core {
 
     fn combine(&self, inputs_max: usize) {
         loop {
-            if self.handover.load(Ordering::SeqCst) {
-                return;
-            }
             let Some(mut engine) = self.try_engine() else {
                 return;
             };
@@ -234,7 +238,10 @@ impl Core {
     /// The engine, if it is free or becomes so in some microseconds. A save takes about as long,
     /// and leaving it to another thread takes longer.
     fn try_engine(&self) -> Option<MutexGuard<'_, Engine>> {
-        for _ in 0..LOOKS {
+        for _ in 0..self.looks {
+            if self.handover.load(Ordering::SeqCst) {
+                return None;
+            }
             match self.engine.try_lock() {
                 Ok(engine) => return Some(engine),
                 Err(TryLockError::WouldBlock) => {}
@@ -303,7 +310,7 @@ impl Core {
             drop(inbox);
             engine.take(self, input, clock::now());
         }
-        if messages_max == 0 && engine.replica.has_long_work() {
+        if messages_max == 0 && engine.has_long_work() {
             engine.pump_pending(self);
             self.summon();
         } else {

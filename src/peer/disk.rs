@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::clock;
 use super::core::{Core, Input};
@@ -30,6 +30,9 @@ const ROOM_BYTES_MIN: u64 = 24 << 20;
 /// Pause before a checkpoint for which there was no room is tried again.
 const CHECKPOINT_PAUSE: Duration = Duration::from_secs(2);
 
+/// How long a checkpoint waits for a moment without commits. After that they are written amid it.
+const CHECKPOINT_PATIENCE: Duration = Duration::from_millis(100);
+
 /// Longest time for which a commit is held back that somebody waits for; half of what the last one took,
 /// if that is less.
 const GATHERING_MAX: Duration = Duration::from_millis(1);
@@ -43,13 +46,16 @@ type Records = Vec<(Key, Vec<u8>)>;
 #[derive(Default)]
 struct Jobs {
     commits: VecDeque<(CommitToken, Records)>,
-    checkpoints: VecDeque<(CheckpointToken, Vec<Change>)>,
+    /// And since when it waits.
+    checkpoints: VecDeque<(CheckpointToken, Vec<Change>, Instant)>,
     /// Only the newest counts.
     witness: Option<Vec<u8>>,
     /// The replica could not read: the store has to be opened anew.
     failed: Option<StorageError>,
     /// A commit is held back, and it is to be told when that has been long enough.
-    gathering: Option<Gathering>,
+    gathering: Option<Instant>,
+    /// How long one is that somebody waits for.
+    gathering_time: Duration,
     /// A checkpoint is being written.
     checkpointing: bool,
     /// How many want none to be written.
@@ -59,13 +65,20 @@ struct Jobs {
     stop: bool,
 }
 
-/// How long a commit is held back; as long as the last one lets it, if that is not said.
-#[derive(Clone, Copy)]
-struct Gathering(Option<Duration>);
-
 impl Jobs {
     fn may_checkpoint(&self) -> bool {
         (self.holds == 0 || self.closing) && self.gathering.is_none()
+    }
+
+    /// The next checkpoint, if one may be written that has waited for so long.
+    fn take_checkpoint(&mut self, patience: Duration) -> Option<Job> {
+        let (.., since) = self.checkpoints.front()?;
+        if !self.may_checkpoint() || since.elapsed() < patience {
+            return None;
+        }
+        let (token, changes, _) = self.checkpoints.pop_front()?;
+        self.checkpointing = true;
+        Some(Job::Checkpoint(token, changes))
     }
 }
 
@@ -105,18 +118,24 @@ impl Disk {
     }
 
     /// Asks for [`Input::Gathered`] after some time, or else a part of the time that the last commit took,
-    /// unless the next one comes before. False, and nothing comes, while the thread has a checkpoint to
-    /// write.
+    /// unless the next one comes before. False, and nothing comes, while the thread writes a checkpoint, or
+    /// has one to write.
     pub(super) fn gather(&self, time: Option<Duration>) -> bool {
         let mut jobs = self.jobs();
-        jobs.gathering = (!jobs.checkpointing).then_some(Gathering(time));
-        self.bell.notify_one();
-        jobs.gathering.is_some()
+        jobs.gathering = None;
+        let checkpoints =
+            jobs.checkpointing || (jobs.may_checkpoint() && !jobs.checkpoints.is_empty());
+        if !checkpoints {
+            jobs.gathering = Some(clock::instant() + time.unwrap_or(jobs.gathering_time));
+            self.bell.notify_one();
+        }
+        !checkpoints
     }
 
     /// Asks for a checkpoint; a repository has one out at a time.
     pub(super) fn checkpoint(&self, token: CheckpointToken, changes: Vec<Change>) {
-        self.jobs().checkpoints.push_back((token, changes));
+        let now = clock::instant();
+        self.jobs().checkpoints.push_back((token, changes, now));
         self.bell.notify_one();
     }
 
@@ -197,13 +216,15 @@ impl Disk {
         jobs.failed = None;
     }
 
-    /// The next job; [`Job::Nothing`] if none comes within `patience`. A commit that is held back may
-    /// gather for as long as `gathering`.
-    fn next(&self, patience: Option<Duration>, gathering: Duration) -> Job {
+    /// The next job; [`Job::Nothing`] if none comes within `patience`.
+    fn next(&self, patience: Option<Duration>) -> Job {
         let mut jobs = self.jobs();
         loop {
             if let Some(error) = jobs.failed.take() {
                 return Job::Recover(error);
+            }
+            if let Some(job) = jobs.take_checkpoint(CHECKPOINT_PATIENCE) {
+                return job;
             }
             if let Some((token, records)) = jobs.commits.pop_front() {
                 return Job::Commit(token, records);
@@ -211,25 +232,22 @@ impl Disk {
             if let Some(mark) = jobs.witness.take() {
                 return Job::Witness(mark);
             }
-            if let Some(Gathering(time)) = jobs.gathering {
-                let (woken, timeout) = self
-                    .bell
-                    .wait_timeout_while(jobs, time.unwrap_or(gathering), |jobs| {
-                        jobs.gathering.is_some()
-                    })
-                    .unwrap_or_else(PoisonError::into_inner);
-                jobs = woken;
-                if timeout.timed_out() {
+            if let Some(end) = jobs.gathering {
+                let left = end.saturating_duration_since(clock::instant());
+                if left.is_zero() {
                     jobs.gathering = None;
                     return Job::Gathered;
                 }
+                // What else there is to do can be done meanwhile.
+                if patience == Some(Duration::ZERO) {
+                    return Job::Nothing;
+                }
+                let wait = self.bell.wait_timeout(jobs, left);
+                (jobs, _) = wait.unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
-            if jobs.may_checkpoint()
-                && let Some((token, changes)) = jobs.checkpoints.pop_front()
-            {
-                jobs.checkpointing = true;
-                return Job::Checkpoint(token, changes);
+            if let Some(job) = jobs.take_checkpoint(Duration::ZERO) {
+                return job;
             }
             if jobs.stop {
                 return Job::Stop;
@@ -288,7 +306,6 @@ impl DiskThread {
     fn work(&mut self) {
         // A checkpoint for which there was no room, and when to try it again.
         let mut refused: Option<(CheckpointToken, Vec<Change>, Time)> = None;
-        let mut gathering = GATHERING_MAX;
         // The store has put off work that can be done while nothing else is to do.
         let mut untidy = false;
         loop {
@@ -302,7 +319,7 @@ impl DiskThread {
                         true => Some(Duration::ZERO),
                         false => refused.as_ref().map(|_| CHECKPOINT_PAUSE),
                     };
-                    self.core.disk.next(patience, gathering)
+                    self.core.disk.next(patience)
                 }
             };
             let tidies = matches!(job, Job::Nothing);
@@ -310,7 +327,8 @@ impl DiskThread {
                 Job::Commit(token, records) => {
                     let begun = clock::instant();
                     let outcome = self.commit(token, &records);
-                    gathering = (begun.elapsed() / 2).min(GATHERING_MAX);
+                    let half = begun.elapsed() / 2;
+                    self.core.disk.jobs().gathering_time = half.min(GATHERING_MAX);
                     outcome
                 }
                 Job::Gathered => {

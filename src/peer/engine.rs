@@ -110,6 +110,8 @@ impl Engine {
                 }
             }
             Input::Committed(token) => {
+                // Who is answered already does not wait.
+                self.pump_pending(core);
                 self.gather(core);
                 self.replica.committed(now, token);
             }
@@ -181,6 +183,12 @@ impl Engine {
             }
         };
         enough || self.closing
+    }
+
+    /// Whether [`Engine::pump`] can take long: see [`Replica::has_long_work`].
+    pub(super) fn has_long_work(&self) -> bool {
+        let begins = self.gathering.is_none_or(|it| self.has_gathered(it));
+        begins && self.replica.has_long_work()
     }
 
     /// Waits for a save that was made here.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use self::random::random_writes_leave_what_a_map_has;
 
 use super::memory::MemoryStorage;
-use super::{Change, KEY_MAX_BYTES, Key, Storage, StorageError};
+use super::{COUNTED_KEY_BYTES, COUNTED_TABLE, Change, KEY_MAX_BYTES, Key, Storage, StorageError};
 
 /// Where a store lies while it is not open.
 pub(super) trait Place: Sized {
@@ -65,12 +65,12 @@ contract!(
     readers_see_whole_values_while_they_are_replaced,
     the_witness_is_the_last_one_noted,
     an_empty_write_is_no_write,
-    a_key_of_another_table_than_the_callers_is_a_defect,
+    a_key_that_no_caller_may_have_is_a_defect,
     random_writes_leave_what_a_map_has,
 );
 
 fn journal(n: usize) -> Key {
-    format!("J0{n:08}").into_bytes()
+    format!("J0{n:024}").into_bytes()
 }
 
 fn no_pause() -> Result<(), StorageError> {
@@ -390,7 +390,7 @@ fn an_empty_write_is_no_write<P: Place>() {
     place.close(store);
 }
 
-fn a_key_of_another_table_than_the_callers_is_a_defect<P: Place>() {
+fn a_key_that_no_caller_may_have_is_a_defect<P: Place>() {
     let place = P::new();
     let store = place.open();
     for key in [
@@ -398,6 +398,8 @@ fn a_key_of_another_table_than_the_callers_is_a_defect<P: Place>() {
         vec![0xfe, 1],
         vec![0xff],
         vec![1; KEY_MAX_BYTES + 1],
+        vec![COUNTED_TABLE; COUNTED_KEY_BYTES - 1],
+        vec![COUNTED_TABLE; COUNTED_KEY_BYTES + 1],
     ] {
         let refused = |work: &dyn Fn() -> Result<(), StorageError>| {
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err()

@@ -342,7 +342,7 @@ mod tests {
     use super::*;
 
     fn record(n: u8) -> (Key, Vec<u8>) {
-        (vec![b'J', n], vec![n])
+        (vec![b'r', n], vec![n])
     }
 
     fn keys(storage: &MemoryStorage) -> Vec<u8> {
@@ -361,7 +361,7 @@ mod tests {
         storage.set_holding(true);
         storage.append(&[record(2)]).unwrap();
         storage
-            .checkpoint(&[(vec![b'J', 1], None)], &mut || Ok(()))
+            .checkpoint(&[(vec![b'r', 1], None)], &mut || Ok(()))
             .unwrap();
         assert_eq!(keys(&storage), [2]);
         assert_eq!(storage.unsynced(), 2);
@@ -426,7 +426,7 @@ mod tests {
             let next = storage.crash();
             assert_eq!(next.get(b"s").unwrap().is_some(), failing == 2);
             assert_eq!(
-                next.scan(b"J", b"K", 9).unwrap().len(),
+                next.scan(b"r", b"s", 9).unwrap().len(),
                 usize::from(failing) - 1
             );
         }

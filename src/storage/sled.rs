@@ -12,9 +12,8 @@
 //! *.new             not complete yet; a crash's leftovers, forgotten
 //! ```
 //!
-//! What is inlined, cut up and noted in sled itself is drawn in `value.rs`, and what stands together in
-//! `pack.rs`; when its log is synced,
-//! in `writer.rs`; that its `flush` alone is not durable, in `engine.rs`; how its log is kept small, in
+//! What is inlined, cut up and noted in sled itself is drawn in `value.rs`, what stands together in
+//! `pack.rs`; when its log is synced, in `writer.rs`; that its `flush` alone is not durable, in `engine.rs`; how its log is kept small, in
 //! `cleaning.rs` and in `docs/decisions/0012-sled-is-made-to-clean.md`.
 //!
 //! An **append** is plain inserts and one barrier. sled's log keeps their order, so a crash leaves
@@ -57,7 +56,7 @@ use super::{Change, Key, Storage, StorageError, Upkeep, assert_entry};
 const PUT_KEYS: usize = 200;
 const PUT_BYTES: usize = 64 << 10;
 
-/// Most pages that are cleaned at a time: less than a millisecond, or some if a checkpoint does it.
+/// Most pages that are cleaned at a time: some milliseconds at most, or more if a checkpoint does it.
 const TIDY_PAGES: u32 = 32;
 const CHECKPOINT_PAGES: u32 = 256;
 /// How often at most an append does so, where much is due.

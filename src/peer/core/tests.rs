@@ -91,13 +91,17 @@ fn alone(durability: Durability) -> Arc<Core> {
 /// Saves from so many callers, none of whom waits for another.
 fn save(core: &Core, saves: usize) {
     for _ in 0..saves {
-        let mut draft = Draft::new(core.state(RepoId::MAIN).snapshot(), core.origin());
-        draft.apply(&parse_line("inc / n 1").unwrap()).unwrap();
-        let (reply, _) = oneshot::channel();
-        core.submit(Input::Save {
-            draft: Box::new(draft),
-            reply,
-        });
+        core.submit(one(core));
+    }
+}
+
+fn one(core: &Core) -> Input {
+    let mut draft = Draft::new(core.state(RepoId::MAIN).snapshot(), core.origin());
+    draft.apply(&parse_line("inc / n 1").unwrap()).unwrap();
+    let (reply, _) = oneshot::channel();
+    Input::Save {
+        draft: Box::new(draft),
+        reply,
     }
 }
 
@@ -163,6 +167,35 @@ fn nothing_is_held_back_while_a_checkpoint_is_written() {
     save(&core, 40);
     commit_all(&core, 1);
     assert!(core.disk.begin_checkpoint());
+    commit_all(&core, 39);
+    save(&core, 1);
+    commit_all(&core, 1);
+}
+
+#[test]
+fn who_has_his_answer_already_does_not_count_as_waiting() {
+    let core = alone(Durability::Relaxed);
+    save(&core, 40);
+    commit_all(&core, 1);
+    let (token, _) = commit(&core).unwrap();
+    // In one turn, so that the answer is still on its way.
+    let input = one(&core);
+    core.inspect(|engine| {
+        engine.take(&core, input, clock::now());
+        engine.take(&core, Input::Committed(token), clock::now());
+        engine.pump(&core);
+    });
+    assert!(commit(&core).is_none());
+    core.news(Input::Gathered);
+    commit_all(&core, 1);
+}
+
+#[test]
+fn nothing_is_held_back_before_a_checkpoint() {
+    let core = alone(Durability::Relaxed);
+    save(&core, 40);
+    commit_all(&core, 1);
+    core.disk.checkpoint(CheckpointToken(9), Vec::new());
     commit_all(&core, 39);
     save(&core, 1);
     commit_all(&core, 1);

@@ -14,11 +14,7 @@ use crate::storage::{COUNTED_TABLE, Key, Storage};
 const CASES: u32 = 60;
 /// How many numbers each prefix has. Those of the last one are the greatest there are.
 const NUMBERS: u64 = 60;
-const PREFIXES: [&[u8]; 3] = [
-    &[COUNTED_TABLE],
-    &[COUNTED_TABLE, 0],
-    &[COUNTED_TABLE, 0, 7],
-];
+const PREFIXES: [&[u8; 17]; 3] = [&[0; 17], &[1; 17], &[255; 17]];
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -35,21 +31,37 @@ fn key(prefix: usize, number: u64) -> Key {
     } else {
         250
     };
-    [PREFIXES[prefix], &(base + number).to_be_bytes()].concat()
+    [
+        &[COUNTED_TABLE][..],
+        PREFIXES[prefix],
+        &(base + number).to_be_bytes(),
+    ]
+    .concat()
 }
 
-/// A key that counts up, or one that is shorter or longer, or of another table.
+/// A key that counts up, or one of the tables before and behind.
 fn any_key() -> impl Strategy<Value = Key> {
     let counted = (0..3_usize, 0..NUMBERS);
     (counted, 0..12_usize).prop_map(|((prefix, number), kind)| {
         let mut key = key(prefix, number);
         match kind {
+            0 => key[0] = COUNTED_TABLE - 1,
+            1 => key[0] = COUNTED_TABLE + 1,
+            2 => key = vec![b's'],
+            _ => {}
+        }
+        key
+    })
+}
+
+/// Where a range begins or ends: a key, or something shorter or longer.
+fn bound() -> impl Strategy<Value = Key> {
+    (any_key(), 0..10_usize, 0..26_usize).prop_map(|(mut key, kind, length)| {
+        match kind {
             0 => key.push(0),
-            1 => key.extend([number as u8, 9]),
-            2 => key.truncate(key.len() - 1),
-            3 => key.truncate(1),
-            4 => key[0] = COUNTED_TABLE - 1,
-            5 => key[0] = b's',
+            1 => key.extend([7, 9]),
+            2 => key.truncate(length),
+            3 => key.truncate(25),
             _ => {}
         }
         key
@@ -72,7 +84,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// Two bounds and a limit.
 fn range() -> impl Strategy<Value = (Key, Key, usize)> {
-    (any_key(), any_key(), prop_oneof![1..4_usize, 1..100_usize])
+    (bound(), bound(), prop_oneof![1..4_usize, 1..100_usize])
 }
 
 struct Compared<P: Place> {

@@ -11,17 +11,23 @@
 //!
 //! **A pack counts up to the next key** in the store: its values from there on are void. So a value in
 //! the middle of one is replaced by writing first what comes after it, once more and under its own key,
-//! and then the value; and it is removed by writing *nothing* (`03`) in its place. No step takes
-//! anything away that somebody might be looking for, and a crash between them leaves what was there.
+//! and then the value; and it is removed by writing *nothing* (`03`) in its place. A crash between such
+//! steps leaves what was there. A reader who has looked for the one before it was there, and for the other
+//! after, would miss both; so writers count what they have parted, and readers read again if that has
+//! changed meanwhile.
 
 use super::engine::{Bytes, Engine};
 use super::value::{self, CHUNK_BYTES, Stored};
-use crate::storage::{COUNTED_TABLE, Key, StorageError};
+use crate::storage::{COUNTED_KEY_BYTES, COUNTED_TABLE, Key, StorageError};
 
 /// Longest pack, in bytes: as much as stands beside a key at all.
 const PACK_BYTES: usize = CHUNK_BYTES;
 
+/// Most values of a pack.
+const VALUES_MAX: usize = 256;
+
 const NUMBER_BYTES: usize = 8;
+const PREFIX_BYTES: usize = COUNTED_KEY_BYTES - NUMBER_BYTES;
 const LENGTH_BYTES: usize = 2;
 
 /// The parts of a key that counts up.
@@ -35,7 +41,7 @@ impl<'a> Counted<'a> {
     fn parse(key: &'a [u8]) -> Option<Self> {
         let (prefix, number) = key.split_last_chunk::<NUMBER_BYTES>()?;
         let number = u64::from_be_bytes(*number);
-        (prefix.first() == Some(&COUNTED_TABLE)).then_some(Self { prefix, number })
+        is_counted(key).then_some(Self { prefix, number })
     }
 
     /// So many keys further, if numbers go so far.
@@ -51,7 +57,7 @@ impl<'a> Counted<'a> {
 
 /// Whether a key's value may be in a pack.
 pub(super) fn is_counted(key: &[u8]) -> bool {
-    key.first() == Some(&COUNTED_TABLE)
+    key.len() == COUNTED_KEY_BYTES && key[0] == COUNTED_TABLE
 }
 
 /// Several values, and the key of the first.
@@ -73,7 +79,7 @@ impl<'a> Pack<'a> {
             bytes = rest;
         }
         first.plus(values.len().checked_sub(1)?)?;
-        Some(Self { first, values })
+        (values.len() <= VALUES_MAX).then_some(Self { first, values })
     }
 
     /// The value of the key under which it stands.
@@ -102,10 +108,8 @@ impl<'a> Pack<'a> {
         let Some(rest) = key.strip_prefix(prefix) else {
             return if prefix < key { self.values.len() } else { 0 };
         };
-        let (mut number, bytes) = ([0; NUMBER_BYTES], rest.len().min(NUMBER_BYTES));
-        number[..bytes].copy_from_slice(&rest[..bytes]);
         // A key that goes on after the number stands behind it.
-        let end = u128::from(u64::from_be_bytes(number)) + u128::from(rest.len() > NUMBER_BYTES);
+        let end = u128::from(padded(rest)) + u128::from(rest.len() > NUMBER_BYTES);
         let count = end.saturating_sub(self.first.number.into());
         usize::try_from(count).map_or(self.values.len(), |count| count.min(self.values.len()))
     }
@@ -134,17 +138,51 @@ pub(super) fn read<'a>(key: &'a [u8], stored: &'a [u8]) -> Option<Pack<'a>> {
     }
 }
 
+/// The number in the first eight bytes, with zeros for those that are not there.
+fn padded(bytes: &[u8]) -> u64 {
+    let (mut number, shared) = ([0; NUMBER_BYTES], bytes.len().min(NUMBER_BYTES));
+    number[..shared].copy_from_slice(&bytes[..shared]);
+    u64::from_be_bytes(number)
+}
+
+/// The last entry below a bound that is near enough to have a value of a key from there on.
+///
+/// It is looked for no further than a pack reaches. Going back further would lead sled into the keys of
+/// other prefixes, where 0.34.7 does not find its way back from some pages, and panics.
+pub(super) fn before(
+    engine: &Engine,
+    bound: &[u8],
+) -> Result<Option<(Bytes, Bytes)>, StorageError> {
+    let Some((prefix, rest)) = bound.split_at_checked(PREFIX_BYTES) else {
+        return Ok(None);
+    };
+    if prefix[0] != COUNTED_TABLE {
+        return Ok(None);
+    }
+    let lowest = padded(rest).saturating_sub(VALUES_MAX as u64);
+    let from = [prefix, &lowest.to_be_bytes()].concat();
+    Ok(engine.range(&from, bound, 1, true)?.pop())
+}
+
 /// The entry that has the value of a key, if any has: its own, or else the last one below.
 pub(super) fn holder(engine: &Engine, key: &[u8]) -> Result<Option<(Bytes, Bytes)>, StorageError> {
-    let to = [key, &[0]].concat();
-    Ok(engine.range(&[COUNTED_TABLE], &to, 1, true)?.pop())
+    before(engine, &[key, &[0]].concat())
+}
+
+/// Whether an entry is a pack that has a value of this key or of one above, or can not be read.
+pub(super) fn may_reach(at: &[u8], stored: &[u8], key: &[u8]) -> bool {
+    match value::decode(at, stored) {
+        Some(Stored::Pack(pack)) => pack.reaches(key),
+        Some(_) => false,
+        None => stored.first() == Some(&value::PACK),
+    }
 }
 
 /// How many of the first records make one entry: at least one.
 pub(super) fn run(records: &[(Key, Vec<u8>)]) -> usize {
     let mut bytes = 1;
     let mut expected = records.first().and_then(|(key, _)| Counted::parse(key));
-    let fitting = records.iter().take_while(|(key, value)| {
+    let fitting = records.iter().take(VALUES_MAX).take_while(|(key, value)| {
         bytes += LENGTH_BYTES + value.len();
         let key = Counted::parse(key);
         let fits = key.is_some() && key == expected && bytes <= PACK_BYTES;
@@ -174,8 +212,10 @@ pub(super) fn encode(values: &[&[u8]]) -> Vec<u8> {
 mod tests {
     use super::*;
 
+    const PREFIX: &[u8; 18] = b"J12345678901234567";
+
     fn key(number: u64) -> Key {
-        [&b"J1"[..], &number.to_be_bytes()].concat()
+        [&PREFIX[..], &number.to_be_bytes()].concat()
     }
 
     fn records(numbers: &[u64], bytes: usize) -> Vec<(Key, Vec<u8>)> {
@@ -200,8 +240,12 @@ mod tests {
         assert!(!pack(&last, b"\0\x01a\0\x02b"));
         assert!(!pack(&last, b""));
         // The key does not count up.
-        assert!(!pack(b"J123456", b"\0\x01a"));
-        assert!(!pack(b"s1\0\0\0\0\0\0\0\x07", b"\0\x01a"));
+        assert!(!pack(&last[1..], b"\0\x01a"));
+        assert!(!pack(&[b"s", &last[1..]].concat(), b"\0\x01a"));
+        // There are too many.
+        let (first, most) = (key(0), vec![0; LENGTH_BYTES * VALUES_MAX]);
+        assert!(pack(&first, &most));
+        assert!(!pack(&first, &[&most[..], &[0, 0]].concat()));
     }
 
     #[test]
@@ -216,6 +260,10 @@ mod tests {
         let all = records(&many[..fitting], 150);
         let values: Vec<&[u8]> = all.iter().map(|(_, value)| &value[..]).collect();
         assert!(encode(&values).len() <= PACK_BYTES);
+        assert_eq!(
+            run(&records(&(0..1_000).collect::<Vec<_>>(), 0)),
+            VALUES_MAX
+        );
         let mut other = records(&[5, 6, 7], 10);
         other[1].0[1] = b'2';
         assert_eq!(run(&other), 1);
@@ -235,16 +283,16 @@ mod tests {
         // Longer than a key with its number, shorter, and of other prefixes.
         assert_eq!(below(&[&key(257)[..], &[0]].concat()), 2);
         assert_eq!(below(&[&key(u64::MAX)[..], &[0]].concat()), 3);
-        assert_eq!(below(&key(257)[..9]), 0);
-        assert_eq!(below(b"J1\0\0\0\0\0\0\x02"), 3);
-        assert_eq!([&b"J"[..], b"J0z", b"J1"].map(below), [0, 0, 0]);
+        assert_eq!(below(&key(257)[..25]), 0);
+        assert_eq!(below(&key(0x0200)[..25]), 3);
+        assert_eq!([&b"J"[..], b"J0z", b"J1", PREFIX].map(below), [0, 0, 0, 0]);
         assert_eq!([&b"J2"[..], b"K"].map(below), [3, 3]);
         assert_eq!([255, 256, 258, 259].map(|n| pack.get(&key(n))), {
             [None, Some(&b"0"[..]), Some(b"2"), None]
         });
         let numbers = |from: &[u8], to: &[u8]| -> Vec<u8> {
             let entries = pack.entries(from, to);
-            entries.map(|(key, _)| key[9]).collect()
+            entries.map(|(key, _)| key[25]).collect()
         };
         assert_eq!(numbers(b"J", b"K"), vec![0, 1, 2]);
         assert_eq!(numbers(&key(257), &key(258)), vec![1]);

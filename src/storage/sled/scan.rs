@@ -3,7 +3,7 @@
 use super::engine::Bytes;
 use super::pack::{self, Pack};
 use super::store::Store;
-use crate::storage::{Key, StorageError, TABLE_END};
+use crate::storage::{COUNTED_TABLE, Key, StorageError, TABLE_END};
 
 /// Entries that are read from sled at a time, at most.
 const STEP_MAX: usize = 1024;
@@ -16,6 +16,8 @@ struct Found<'a> {
     to: &'a [u8],
     limit: usize,
     entries: Vec<(Key, Vec<u8>)>,
+    /// Whether there were packs in what was read last.
+    packed: bool,
 }
 
 impl Found<'_> {
@@ -25,20 +27,14 @@ impl Found<'_> {
 
     /// How many entries are to be read of sled next: two at least, so that a pack has a next one.
     fn step(&self) -> usize {
-        let packed = pack::is_counted(self.from);
-        let most = if packed {
-            self.room() / PACKED
-        } else {
-            self.room()
-        };
-        most.clamp(2, STEP_MAX)
+        let packed = if self.packed { PACKED } else { 1 };
+        (self.room() / packed).clamp(2, STEP_MAX)
     }
 
     fn take(&mut self, key: &[u8], value: Option<Vec<u8>>) {
         // What held a pack when it was looked for may hold something else by now.
         if let Some(value) = value
             && key >= self.from
-            && self.room() > 0
         {
             self.entries.push((key.to_vec(), value));
         }
@@ -49,6 +45,7 @@ impl Found<'_> {
         let entries = pack.entries(self.from, self.to.min(end));
         let entries = entries.map(|(key, value)| (key, value.to_vec()));
         let room = self.room();
+        self.packed = true;
         if back {
             self.entries.extend(entries.rev().take(room));
         } else {
@@ -67,20 +64,42 @@ impl Store {
         back: bool,
     ) -> Result<Vec<(Key, Vec<u8>)>, StorageError> {
         let to = to.min(&[TABLE_END]);
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        self.unparted(|| {
+            loop {
+                let start = self.start(from)?;
+                let entries = self.scan_from(&start, from, to, limit, back)?;
+                // What was appended meanwhile may begin before `from`, and go on behind what was read.
+                if self.start(from)? == start {
+                    return Ok(entries);
+                }
+            }
+        })
+    }
+
+    fn scan_from(
+        &self,
+        start: &[u8],
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+        back: bool,
+    ) -> Result<Vec<(Key, Vec<u8>)>, StorageError> {
         let mut found = Found {
             from,
             to,
             limit,
             entries: Vec::new(),
+            packed: from.first() == Some(&COUNTED_TABLE),
         };
-        if from >= to {
-            return Ok(found.entries);
-        }
-        let (mut low, mut high) = (self.start(from)?, to.to_vec());
+        let (mut low, mut high) = (start.to_vec(), to.to_vec());
         while found.room() > 0 {
             let step = found.step();
             let range = self.engine.range(&low, &high, step, back)?;
             let is_last = range.len() < step;
+            found.packed = false;
             if back {
                 self.take_back(&mut found, &range, &high)?;
             } else {
@@ -109,6 +128,9 @@ impl Store {
         is_last: bool,
     ) -> Result<(), StorageError> {
         for (index, (key, stored)) in range.iter().enumerate() {
+            if found.room() == 0 {
+                break;
+            }
             let Some(pack) = pack::read(key, stored) else {
                 // What was removed meanwhile is not counted.
                 found.take(key, self.resolve(key, stored.clone())?);
@@ -131,6 +153,9 @@ impl Store {
         mut end: &'a [u8],
     ) -> Result<(), StorageError> {
         for (key, stored) in range {
+            if found.room() == 0 {
+                break;
+            }
             match pack::read(key, stored) {
                 Some(pack) => found.take_pack(&pack, end, true),
                 None => found.take(key, self.resolve(key, stored.clone())?),
@@ -142,12 +167,8 @@ impl Store {
 
     /// Where the entries begin that have to do with keys from `from` on.
     fn start(&self, from: &[u8]) -> Result<Key, StorageError> {
-        if pack::is_counted(from)
-            && let Some((at, stored)) = pack::holder(&self.engine, from)?
-            && pack::read(&at, &stored).is_some_and(|pack| pack.reaches(from))
-        {
-            return Ok(at.to_vec());
-        }
-        Ok(from.to_vec())
+        let before = pack::before(&self.engine, from)?;
+        let reaching = before.filter(|(at, stored)| pack::may_reach(at, stored, from));
+        Ok(reaching.map_or_else(|| from.to_vec(), |(at, _)| at.to_vec()))
     }
 }

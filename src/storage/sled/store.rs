@@ -3,6 +3,7 @@
 //! Writers take the lock for a step that leaves every key readable; readers take none. A reader
 //! that meets a large value while it is replaced sees the head change and reads again.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::SledOptions;
@@ -20,6 +21,8 @@ const NO_VALUE: &str = "neither a value, nor several, nor the head of one";
 #[derive(Debug)]
 pub(super) struct Store {
     pub(super) engine: Engine,
+    /// See [`Writer::parted`].
+    parted: AtomicU64,
     /// What has been written, and the right to write.
     writer: Mutex<Written>,
     told: Arc<Told>,
@@ -44,6 +47,7 @@ impl Store {
         let written = Written::new(options);
         Self {
             engine,
+            parted: AtomicU64::new(0),
             told: written.cleaning.told(),
             writer: Mutex::new(written),
         }
@@ -52,6 +56,7 @@ impl Store {
     fn writer(&self) -> Writer<'_> {
         Writer {
             engine: &self.engine,
+            parted: &self.parted,
             written: self
                 .writer
                 .lock()
@@ -128,16 +133,32 @@ impl Store {
     }
 
     fn get_counted(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
-        let Some((at, stored)) = pack::holder(&self.engine, key)? else {
-            return Ok(None);
-        };
-        if *at == *key {
-            return self.resolve(key, stored);
-        }
-        match value::decode(&at, &stored) {
-            None => Err(damaged(&at, NO_VALUE)),
-            Some(Stored::Pack(pack)) => Ok(pack.get(key).map(<[u8]>::to_vec)),
-            Some(_) => Ok(None),
+        self.unparted(|| {
+            let Some((at, stored)) = pack::holder(&self.engine, key)? else {
+                return Ok(None);
+            };
+            if *at == *key {
+                return self.resolve(key, stored);
+            }
+            match pack::read(&at, &stored) {
+                Some(pack) => Ok(pack.get(key).map(<[u8]>::to_vec)),
+                None if pack::may_reach(&at, &stored, key) => Err(damaged(&at, NO_VALUE)),
+                None => Ok(None),
+            }
+        })
+    }
+
+    /// Reads, once more if a pack was parted meanwhile.
+    pub(super) fn unparted<T>(
+        &self,
+        mut read: impl FnMut() -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        loop {
+            let parted = self.parted.load(Ordering::SeqCst);
+            let found = read()?;
+            if self.parted.load(Ordering::SeqCst) == parted {
+                return Ok(found);
+            }
         }
     }
 

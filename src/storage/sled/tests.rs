@@ -76,7 +76,7 @@ impl SledPlace {
 }
 
 fn record(n: usize) -> (Key, Vec<u8>) {
-    (format!("J0{n:08}").into_bytes(), vec![n as u8; 150])
+    (format!("J0{n:024}").into_bytes(), vec![n as u8; 150])
 }
 
 fn filled(records: usize) -> SledPlace {
@@ -209,15 +209,15 @@ fn a_redo_file_repeated_over_half_of_itself_leaves_no_chunks_behind() {
 fn chunks_whose_head_never_came_are_swept_at_the_next_opening() {
     let place = SledPlace::new();
     let store = place.open();
-    let old = (b"J1".to_vec(), vec![1; 9_000]);
+    let old = (record(1).0, vec![1; 9_000]);
     store.append(std::slice::from_ref(&old)).unwrap();
     let new = [
-        (b"J1".to_vec(), vec![2; 50_000]),
-        (b"J2".to_vec(), vec![3; 6_000]),
+        (record(1).0, vec![2; 50_000]),
+        (record(2).0, vec![3; 6_000]),
     ];
     store.store.append_chunks_only(&new).unwrap();
     assert_eq!(chunks(&store), 3 + 13 + 2);
-    assert_eq!(store.get(b"J1").unwrap().unwrap(), old.1);
+    assert_eq!(store.get(&record(1).0).unwrap().unwrap(), old.1);
     let crashed = place.crashed(&store);
     let next = crashed.open();
     assert_eq!(chunks(&next), 3);
@@ -229,11 +229,16 @@ fn a_chunk_that_is_missing_or_changed_is_damage() {
     for missing in [true, false] {
         let place = SledPlace::new();
         let store = place.open();
-        store.append(&[(b"J1".to_vec(), vec![1; 9_000])]).unwrap();
-        store.store.spoil(&value::chunk_key(b"J1", 0, 1), missing);
-        assert!(matches!(store.get(b"J1"), Err(StorageError::Damaged(_))));
+        store.append(&[(record(1).0, vec![1; 9_000])]).unwrap();
+        store
+            .store
+            .spoil(&value::chunk_key(&record(1).0, 0, 1), missing);
+        assert!(matches!(
+            store.get(&record(1).0),
+            Err(StorageError::Damaged(_))
+        ));
         assert!(store.scan(b"J", b"K", 9).is_err());
-        store.append(&[(b"J2".to_vec(), vec![1])]).unwrap();
+        store.append(&[(record(2).0, vec![1])]).unwrap();
     }
 }
 

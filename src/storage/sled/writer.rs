@@ -6,13 +6,14 @@
 
 use std::slice;
 use std::sync::MutexGuard;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::SledOptions;
 use super::cleaning::Cleaning;
 use super::engine::{Bytes, Engine};
 use super::pack;
 use super::value::{self, CHUNK_BYTES, Head};
-use crate::storage::{COUNTED_TABLE, Key, StorageError, TABLE_END};
+use crate::storage::{Key, StorageError, TABLE_END};
 
 /// The part of a segment that bytes of keys and values, each entry counted with [`ENTRY_BYTES`] more,
 /// may come to without a barrier: 512 KiB of 8 MiB. In sled's log they become up to ten times as many,
@@ -20,8 +21,8 @@ use crate::storage::{COUNTED_TABLE, Key, StorageError, TABLE_END};
 const UNSYNCED_PART: usize = 16;
 const ENTRY_BYTES: usize = 256;
 
-/// What a page that is moved by cleaning counts among them. Mostly it has 1 to 3 KiB; as many as fit
-/// stay below a segment even if all are of the largest, 64 KiB.
+/// What a page that is moved by cleaning counts among them. One of the state has 1 to 3 KiB mostly, one of
+/// packs or chunks up to 64 KiB; as many as fit stay below a segment even if all are of the largest.
 const CLEANED_PAGE_BYTES: usize = 4 << 10;
 
 /// What a writer keeps count of.
@@ -49,6 +50,8 @@ impl Written {
 /// The right to write, for one step.
 pub(super) struct Writer<'a> {
     pub(super) engine: &'a Engine,
+    /// Counts what was written once more so that something before it can be replaced.
+    pub(super) parted: &'a AtomicU64,
     pub(super) written: MutexGuard<'a, Written>,
 }
 
@@ -129,18 +132,20 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Writes records that make one entry, unless there is something already where they go.
+    /// Writes records that make one entry, unless others stand among them.
     fn put_run(
         &mut self,
         run: &[(Key, Vec<u8>)],
         heads: &mut slice::Iter<'_, Head>,
     ) -> Result<(), StorageError> {
-        if let [(first, _), .., (last, _)] = run
-            && self.is_free(first, last)?
-        {
-            let values: Vec<&[u8]> = run.iter().map(|(_, value)| &value[..]).collect();
-            self.insert(first, pack::encode(&values))?;
-            return Ok(());
+        if let [(first, _), .., (last, _)] = run {
+            let found = pack::holder(self.engine, last)?;
+            if found.as_ref().is_none_or(|(at, _)| **at <= **first) {
+                let values: Vec<&[u8]> = run.iter().map(|(_, value)| &value[..]).collect();
+                self.part_at(found, last)?;
+                let old = self.insert(first, pack::encode(&values))?;
+                return self.remove_chunks(first, old);
+            }
         }
         for (key, value) in run {
             let stored = if is_large(value) {
@@ -151,15 +156,6 @@ impl Writer<'_> {
             self.replace(key, stored)?;
         }
         Ok(())
-    }
-
-    /// Whether nothing has a key from `first` to `last`.
-    fn is_free(&self, first: &[u8], last: &[u8]) -> Result<bool, StorageError> {
-        let Some((at, stored)) = pack::holder(self.engine, last)? else {
-            return Ok(true);
-        };
-        let reaches = || pack::read(&at, &stored).is_some_and(|pack| pack.reaches(first));
-        Ok(*at < *first && !reaches())
     }
 
     pub(super) fn put(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StorageError> {
@@ -197,8 +193,14 @@ impl Writer<'_> {
         if !pack::is_counted(key) {
             return Ok(());
         }
+        let found = pack::holder(self.engine, key)?;
+        self.part_at(found, key)
+    }
+
+    /// The same, where the entry is known that has the key's value.
+    fn part_at(&mut self, found: Option<(Bytes, Bytes)>, key: &[u8]) -> Result<(), StorageError> {
         let after = [key, &[0]].concat();
-        if let Some((at, stored)) = pack::holder(self.engine, key)?
+        if let Some((at, stored)) = found
             && let Some(pack) = pack::read(&at, &stored)
             && pack.reaches(&after)
         {
@@ -207,6 +209,7 @@ impl Writer<'_> {
             let (keys, values): (Vec<Key>, Vec<&[u8]>) = pack.entries(&after, next).unzip();
             if let Some(first) = keys.first() {
                 self.insert(first, pack::encode(&values))?;
+                self.parted.fetch_add(1, Ordering::SeqCst);
             }
         }
         Ok(())
@@ -217,10 +220,8 @@ impl Writer<'_> {
         if !pack::is_counted(key) {
             return Ok(false);
         }
-        let before = self.engine.range(&[COUNTED_TABLE], key, 1, true)?.pop();
-        Ok(before.is_some_and(|(at, stored)| {
-            pack::read(&at, &stored).is_some_and(|pack| pack.reaches(key))
-        }))
+        let before = pack::before(self.engine, key)?;
+        Ok(before.is_some_and(|(at, stored)| pack::may_reach(&at, &stored, key)))
     }
 
     /// Writes the chunks of the large ones among journal records, with a note that they are under

@@ -77,7 +77,7 @@ fn what_lives_is_known_in_every_life() {
 fn a_store_without_fence_and_note_gets_them() {
     let place = filled(3_000);
     let store = place.open();
-    store.append(&[(b"J1".to_vec(), vec![1; 90_000])]).unwrap();
+    store.append(&[(record(1).0, vec![1; 90_000])]).unwrap();
     for key in value::FENCE {
         store.store.spoil(&key, true);
     }
