@@ -18,6 +18,9 @@ use crate::codec::record::{NodeRecord, Record, SeenRecord};
 use crate::codec::state_key::{self as key, Key};
 use crate::model::{ChangeSetId, NodeId, RepoId, Stamp, Time};
 
+/// Fewer rows than this are put into a map one by one; of more a map is made, and both are merged.
+const FEW: usize = 16;
+
 /// A view with changes on top.
 pub(crate) struct Overlay<'a> {
     base: Rc<Base<'a>>,
@@ -220,7 +223,13 @@ impl<'a> Overlay<'a> {
             touched.extend(slot.touched.change(key::touched(repo, id), Record::Touched));
         }
         let mut changed = self.changed;
-        changed.append(&mut nodes.into_iter().chain(touched).collect());
+        let few = nodes.len() + touched.len() < FEW;
+        let rows = nodes.into_iter().chain(touched);
+        if few {
+            changed.extend(rows);
+        } else {
+            changed.append(&mut rows.collect());
+        }
         changed
     }
 

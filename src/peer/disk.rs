@@ -436,3 +436,34 @@ impl DiskThread {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENT: Option<Duration> = Some(Duration::ZERO);
+
+    #[test]
+    fn commits_go_before_a_checkpoint_until_it_has_waited_long_enough() {
+        let disk = Disk::default();
+        let commit = |number| disk.commit(CommitToken(number), Vec::new());
+        disk.checkpoint(CheckpointToken(1), Vec::new());
+        commit(1);
+        assert!(matches!(disk.next(PATIENT), Job::Commit(CommitToken(1), _)));
+        commit(2);
+        disk.jobs().checkpoints[0].2 -= CHECKPOINT_PATIENCE;
+        assert!(matches!(disk.next(PATIENT), Job::Checkpoint(..)));
+        assert!(matches!(disk.next(PATIENT), Job::Commit(CommitToken(2), _)));
+    }
+
+    #[test]
+    fn what_else_there_is_to_do_is_done_while_a_commit_gathers() {
+        let disk = Disk::default();
+        assert!(disk.gather(Some(Duration::from_secs(600))));
+        assert!(matches!(disk.next(PATIENT), Job::Nothing));
+        // Asked again it is another commit that gathers, and for this one that is long enough.
+        assert!(disk.gather(Some(Duration::ZERO)));
+        assert!(matches!(disk.next(PATIENT), Job::Gathered));
+        assert!(matches!(disk.next(PATIENT), Job::Nothing));
+    }
+}
