@@ -273,7 +273,7 @@ impl Store {
             Some(format) if *format == *value::FORMAT => Ok(false),
             Some(format) if *format == *value::FORMAT_UNPACKED => Ok(true),
             Some(_) => Err(StorageError::Damaged(
-                "it was written by another version of leveret".to_owned(),
+                "it was written by another version of leveret: use that, or a newer one".to_owned(),
             )),
             None => Err(StorageError::Damaged(
                 "sled found none of its records".to_owned(),
