@@ -105,6 +105,14 @@ fn one(core: &Core) -> Input {
     }
 }
 
+/// One that answers at once, with a commit of 39 change sets out.
+fn loaded() -> Arc<Core> {
+    let core = alone(Durability::Relaxed);
+    save(&core, 40);
+    commit_all(&core, 1);
+    core
+}
+
 /// The commit that the storage thread would find, and how many change sets of `main` it has.
 fn commit(core: &Core) -> Option<(CommitToken, usize)> {
     let (token, records) = core.disk.next_commit()?;
@@ -122,9 +130,7 @@ fn commit_all(core: &Core, sets: usize) {
 
 #[test]
 fn a_commit_after_a_large_one_that_nobody_waited_for_gathers() {
-    let core = alone(Durability::Relaxed);
-    save(&core, 40);
-    commit_all(&core, 1);
+    let core = loaded();
     // After a small one there is no pause; after this one there is.
     commit_all(&core, 39);
     save(&core, 33);
@@ -163,9 +169,7 @@ fn a_commit_after_one_that_several_waited_for_waits_for_them_again() {
 
 #[test]
 fn nothing_is_held_back_while_a_checkpoint_is_written() {
-    let core = alone(Durability::Relaxed);
-    save(&core, 40);
-    commit_all(&core, 1);
+    let core = loaded();
     assert!(core.disk.begin_checkpoint());
     commit_all(&core, 39);
     save(&core, 1);
@@ -174,9 +178,7 @@ fn nothing_is_held_back_while_a_checkpoint_is_written() {
 
 #[test]
 fn who_has_his_answer_already_does_not_count_as_waiting() {
-    let core = alone(Durability::Relaxed);
-    save(&core, 40);
-    commit_all(&core, 1);
+    let core = loaded();
     let (token, _) = commit(&core).unwrap();
     // In one turn, so that the answer is still on its way.
     let input = one(&core);
@@ -192,9 +194,7 @@ fn who_has_his_answer_already_does_not_count_as_waiting() {
 
 #[test]
 fn nothing_is_held_back_before_a_checkpoint() {
-    let core = alone(Durability::Relaxed);
-    save(&core, 40);
-    commit_all(&core, 1);
+    let core = loaded();
     core.disk.checkpoint(CheckpointToken(9), Vec::new());
     commit_all(&core, 39);
     save(&core, 1);
